@@ -58,7 +58,7 @@ enum
   NF_MSG_FROM_PRIMARY = 2,   /* only the share's primary */
   NF_MSG_CALL = 4,           /* bears an NfCallHead, is answered by ANSWER */
   NF_MSG_CHANGES = 8,        /* changes the share: needs the right to write */
-  NF_MSG_LINK = 16,          /* handled by the link layer itself */
+  NF_MSG_INTERNAL = 16,      /* handled by the link layer itself */
 };
 
 /* Fields: F (kind, name). Kinds: u8 u16 u32 u64 i64, name (1..255 bytes, no '/', no NUL, not "." nor ".."),
@@ -72,6 +72,7 @@ enum
 #define NF_FIELDS_PONG(F) F (u64, stamp)
 #define NF_FIELDS_CREDIT(F) F (u64, bytes)
 #define NF_FIELDS_GOODBYE(F) F (text, reason)
+#define NF_FIELDS_SWITCH(F) F (u8, unused)
 
 #define NF_FIELDS_SUBSCRIBE(F) F (u64, share) F (pos, position) F (u8, want_data)
 #define NF_FIELDS_SUBSCRIBED(F) F (u64, share) F (pos, position) F (u8, verdict) F (text, reason)
@@ -122,12 +123,13 @@ enum
 
 /* X (number on the wire, NAME, member of NfMsg, flags). Numbers are never reused. */
 #define NF_MESSAGES(X)                                                                                                 \
-  X (1, LANE, lane, NF_MSG_LINK)                       /* first on each stream: which link and lane this is */          \
+  X (1, LANE, lane, NF_MSG_INTERNAL)                   /* first on each stream: which link and lane this is */          \
   X (2, HELLO, hello, NF_MSG_ANY)                      /* greeting, first on each link, both ways */                    \
-  X (3, PING, ping, NF_MSG_LINK)                                                                                       \
-  X (4, PONG, pong, NF_MSG_LINK)                                                                                       \
-  X (5, CREDIT, credit, NF_MSG_LINK)                   /* the receiver has taken in this many bytes more */             \
-  X (6, GOODBYE, goodbye, NF_MSG_ANY)                  /* why the sender hangs up */                                    \
+  X (3, PING, ping, NF_MSG_INTERNAL)                                                                                   \
+  X (4, PONG, pong, NF_MSG_INTERNAL)                                                                                   \
+  X (5, CREDIT, credit, NF_MSG_INTERNAL)               /* the receiver has taken in this many bytes more */             \
+  X (6, GOODBYE, goodbye, NF_MSG_INTERNAL)             /* why the sender hangs up */                                    \
+  X (7, SWITCH, switched, NF_MSG_INTERNAL)             /* on ops: my bulk messages come on the bulk link from here */   \
   X (16, SUBSCRIBE, subscribe, NF_MSG_TO_PRIMARY)      /* send me what comes after this position */                    \
   X (17, SUBSCRIBED, subscribed, NF_MSG_FROM_PRIMARY)  /* where the ops begin, and whether to compare first */          \
   X (18, OP, op, NF_MSG_FROM_PRIMARY)                  /* one journal record, small data with it */                    \
@@ -275,6 +277,8 @@ typedef struct
 const char *nf_msg_name (NfMsgType type);
 /* The NF_MSG_* flags of TYPE; -1 if there is no such message. */
 int nf_msg_flags (int type);
+/* The types in the table's order; NF_MSG_NONE past its end. */
+NfMsgType nf_msg_type_at (guint index);
 
 /* Appends the payload (type, then head if it is a call, then fields) to BUF. */
 void nf_msg_encode (const NfMsg *msg, NfBuf *buf);
