@@ -10,7 +10,7 @@ AM_TESTS_ENVIRONMENT = \
 
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests) $(script_tests)
-EXTRA_PROGRAMS = $(stress_programs) $(bench_programs)
+EXTRA_PROGRAMS += $(stress_programs) $(bench_programs)
 EXTRA_DIST += $(script_tests) $(long_tests) $(bench_scripts) $(test_data) tests/lsan.supp
 CLEANFILES += $(stress_programs) $(bench_programs)
 
