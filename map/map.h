@@ -193,7 +193,7 @@ typedef enum
 /* What changed of a site or share that both maps have. */
 typedef enum
 {
-  NF_MAP_WHAT_SSH = 1 << 0,     /* site: ssh or port */
+  NF_MAP_WHAT_SSH = 1 << 0, /* site: ssh or port */
   NF_MAP_WHAT_TRANSPORT = 1 << 1,
   NF_MAP_WHAT_MOUNT = 1 << 2,
   NF_MAP_WHAT_PRIMARY = 1 << 3, /* another site, or another directory at it */

@@ -30,11 +30,11 @@
 /* Immutable and counted, so any thread may read it.  All paths are absolute; "~/" is resolved. */
 typedef struct
 {
-  const char *filename; /* for messages; where it was read, or would be */
-  const char *name;     /* NULL if the file doesn't say: the command line must */
-  const char *map;      /* path of the server map */
-  const char *home;     /* the user's home, for nf_map_dir() */
-  const char *runtime;  /* the 0700 directory with the daemon's socket */
+  const char *filename;          /* for messages; where it was read, or would be */
+  const char *name;              /* NULL if the file doesn't say: the command line must */
+  const char *map;               /* path of the server map */
+  const char *home;              /* the user's home, for nf_map_dir() */
+  const char *runtime;           /* the 0700 directory with the daemon's socket */
   const char *const *roots;      /* NULL-terminated, never empty */
   const char *const *identities; /* private keys; NULL-terminated; empty: ssh's defaults */
   const char *known_hosts;       /* NULL: ssh's default */
