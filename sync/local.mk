@@ -1,4 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 noinst_LIBRARIES += sync/libnfsync.a
 
-sync_libnfsync_a_SOURCES =
+sync_libnfsync_a_SOURCES = \
+	sync/forward.c \
+	sync/host.h \
+	sync/index.h \
+	sync/journal.h \
+	sync/pending-calls.c \
+	sync/pending-calls.h \
+	sync/record.h \
+	sync/share-internal.h \
+	sync/share.c \
+	sync/share.h \
+	sync/strand.c \
+	sync/strand.h \
+	sync/tree.h

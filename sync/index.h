@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "net/proto.h"
+
+/* The index of a share at one site: which backing inode is which fid, under which names, and what
+ * of it is suspect. It is an LMDB database in the share's hidden directory. It survives kill -9 as
+ * of the last commit (MDB_NOSYNC: the page cache does), and can be rebuilt from the tree and the
+ * primary.
+ *
+ * Names of objects are kept as (parent fid, name), so that a fid can be resolved to a path from the
+ * root; what is in a directory is asked of the directory itself.
+ *
+ * Thread: any. One mutex inside; a change of several entries that must go together is put between
+ * nf_index_begin() and nf_index_commit(), which hold that mutex (calls in between from the same
+ * thread are fine). */
+
+typedef struct NfIndex NfIndex;
+
+/* Identity of a backing object: inode numbers are used again, so the birth time goes with it. */
+typedef struct
+{
+  guint64 ino;
+  gint64 btime; /* ns; 0 where the filesystem doesn't know */
+} NfIdent;
+
+/* What may differ from the primary's (DESIGN 1: suspect). */
+enum
+{
+  NF_SUSPECT_NAMES = 1, /* which names a directory holds */
+  NF_SUSPECT_ATTR = 2,  /* attributes and xattrs */
+  NF_SUSPECT_DATA = 4,  /* content */
+  NF_SUSPECT_TREE = 8,  /* with NAMES: everything below, too */
+};
+
+typedef struct
+{
+  NfFid fid;
+  NfIdent ident;   /* ino 0: known, but not here */
+  guint32 mode;    /* type bits only */
+  guint32 suspect; /* NF_SUSPECT_* */
+  guint32 n_names;
+} NfObject;
+
+/* Opens or creates the database file NAME in directory DIR (a path, may be /proc/self/fd/N/…). A
+ * database that isn't ours or is damaged is an error. */
+NfIndex *nf_index_open (const char *dir, const char *name, GError **error);
+void nf_index_close (NfIndex *index);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (NfIndex, nf_index_close)
+
+int nf_index_begin (NfIndex *index);
+int nf_index_commit (NfIndex *index); /* 0 or -errno; on failure nothing of it holds */
+void nf_index_abort (NfIndex *index);
+/* Everything committed is durable afterwards. */
+int nf_index_sync (NfIndex *index);
+
+/* A fid that was never given before, nor will be (ranges are reserved durably in blocks). */
+int nf_index_mint (NfIndex *index, NfFid *ret_fid);
+/* Says that FID is in use (a replica: so that it could be primary later). */
+int nf_index_note_fid (NfIndex *index, NfFid fid);
+
+gboolean nf_index_get (NfIndex *index, NfFid fid, NfObject *ret_object);
+/* By identity; the fid, or NF_FID_NONE if unknown or if the inode's birth time differs. */
+NfFid nf_index_by_ident (NfIndex *index, NfIdent ident);
+/* Adds or changes an object (`n_names` is ignored). The old identity's entry is dropped. */
+int nf_index_put (NfIndex *index, const NfObject *object);
+/* Drops the object with its names, recorded attributes and suspicion. */
+int nf_index_remove (NfIndex *index, NfFid fid);
+int nf_index_set_suspect (NfIndex *index, NfFid fid, guint32 set, guint32 clear);
+
+int nf_index_add_name (NfIndex *index, NfFid fid, NfFid parent, NfSlice name);
+/* RET_LEFT: how many names remain. -ENOENT if it wasn't there. */
+int nf_index_drop_name (NfIndex *index, NfFid fid, NfFid parent, NfSlice name, guint32 *ret_left);
+typedef gboolean (*NfIndexNameFunc) (NfFid parent, NfSlice name, gpointer data);
+/* Calls FUNC for each name of FID until it returns FALSE. FUNC must not call back into the index.
+ */
+void nf_index_names (NfIndex *index, NfFid fid, NfIndexNameFunc func, gpointer data);
+/* The path of FID from the share's root without leading slash ("" for the root), by its first name.
+ * NULL if it has none or hangs loose. May be longer than PATH_MAX. Owned by the caller. */
+char *nf_index_path (NfIndex *index, NfFid fid);
+
+/* Suspects in order of fid: the first with fid > AFTER. FALSE if there is none. */
+gboolean nf_index_next_suspect (NfIndex *index, NfFid after, NfObject *ret_object);
+guint64 nf_index_suspects (NfIndex *index); /* how many */
+guint64 nf_index_count (NfIndex *index);    /* objects */
+/* All objects, by fid; as next_suspect. */
+gboolean nf_index_next (NfIndex *index, NfFid after, NfObject *ret_object);
+
+/* Attributes that the backing filesystem can't hold (owner, device, setuid, xattrs), recorded
+ * beside the object. KEY is free ("attr", "x:user.foo"). VALUE NULL-slice removes. */
+int nf_index_set_extra (NfIndex *index, NfFid fid, const char *key, NfSlice value);
+/* A copy, or NULL. */
+GBytes *nf_index_get_extra (NfIndex *index, NfFid fid, const char *key);
+/* Keys that begin with PREFIX; NULL-terminated, g_strfreev(). */
+char **nf_index_list_extra (NfIndex *index, NfFid fid, const char *prefix);
+
+/* Small facts of the share itself: "position", "epoch", "share", "boot" … */
+int nf_index_set_meta (NfIndex *index, const char *key, NfSlice value);
+GBytes *nf_index_get_meta (NfIndex *index, const char *key);

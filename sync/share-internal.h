@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <pthread.h>
+
+#include "sync/journal.h"
+#include "sync/share.h"
+#include "sync/strand.h"
+#include "sync/tree.h"
+
+/* What the parts of a share know of each other. Who owns what:
+ *
+ *   share.c      opens and closes, sends each message and call to the part it is for
+ *   opens.c      open handles by fid: descriptors, holds of other sites, orphans
+ *   reads.c      carries out the reading calls on the tree (primary and replica alike)
+ *   primary.c    checks and carries out changes (with exec-*.c), answers other sites
+ *   broadcast.c  cursors of the subscribers through the journal
+ *   serve.c      answers FETCH, LIST, HASH
+ *   replica.c    receives ops, defers what depends on content under way, keeps the position
+ *   apply.c      carries out one record on the tree
+ *   pending.c    objects whose content or listing is under way (fetch into staging, then switch)
+ *   heal.c       takes suspects one after the other: filling, catching up, repair
+ *   forward.c    calls under way to the primary: ids, sending again, deadlines; the write buffer,
+ * which readers of this site see (overlay); pending-calls.c keeps their order
+ */
+
+typedef struct NfOpens NfOpens;
+typedef struct NfPrimary NfPrimary;
+typedef struct NfReplica NfReplica;
+typedef struct NfForward NfForward;
+
+struct NfShare
+{
+  NfHost *host;
+  NfShareConf conf;   /* own copies */
+  NfTree *tree;       /* NULL for role none */
+  NfIndex *index;     /* the tree's */
+  NfJournal *journal; /* NULL for role none */
+  NfOpens *opens;
+  NfPrimary *primary; /* one of these two */
+  NfReplica *replica; /* role replica and, with no tree, none */
+  NfForward *forward; /* with `replica` */
+
+  pthread_mutex_t lock; /* guards what follows */
+  guint64 epoch;        /* the primary's reign that we know of */
+  gboolean connected;   /* to the primary */
+  gboolean closing;
+  GHashTable *strands; /* for messages; see share.c. NULL when closing */
+};
+
+/* ---- opens.c: what is open, by fid. Thread: any; one lock inside, innermost. ---- */
+NfOpens *nf_opens_new (NfShare *share);
+void nf_opens_free (NfOpens *opens);
+/* A handle: opens (or shares) descriptors of FID on the tree. At the primary FLAGS' access mode; at
+ * a replica always for reading, -1 if the content isn't here. */
+int nf_opens_add (NfOpens *opens, NfFid fid, int flags, NfFile **ret_file);
+void nf_opens_remove (NfOpens *opens, NfFile *file);
+/* A descriptor of FID that allows WRITE (or reading), if any handle or hold has one; duplicated,
+ * the caller closes it. -1 if none. */
+int nf_opens_fd (NfOpens *opens, NfFid fid, gboolean write);
+/* Open here or held by a site: its last name must go to the orphans instead of away. */
+gboolean nf_opens_held (NfOpens *opens, NfFid fid);
+/* Handles for writing at this site. */
+gboolean nf_opens_writers (NfOpens *opens, NfFid fid);
+/* Another site holds FID (primary only); counted. */
+int nf_opens_hold (NfOpens *opens, const char *site, NfFid fid);
+void nf_opens_drop (NfOpens *opens, const char *site, NfFid fid);
+/* The site is gone for good (its lease ended). */
+void nf_opens_drop_site (NfOpens *opens, const char *site);
+/* FID has a new backing object: later handles open that; those that exist keep theirs. */
+void nf_opens_switched (NfOpens *opens, NfFid fid);
+
+/* ---- reads.c: the calls that change nothing, on the tree. Fills ANSWER (owner set if it has
+ * data). 0 or -errno. At the primary what the index doesn't know yet is adopted first (ADOPT).
+ * Thread: any. ---- */
+typedef int (*NfAdoptFunc) (NfShare *share, NfFid parent, NfSlice name, NfIdent ident,
+                            NfAttr *attr);
+int nf_reads_call (NfShare *share, const NfMsg *call, int fd_or_minus_1, NfAdoptFunc adopt,
+                   NfMsg *ret_answer);
+
+/* ---- primary.c ---- */
+NfPrimary *nf_primary_new (NfShare *share,
+                           GError **error); /* recovers: redo or abort of what was under way */
+void nf_primary_free (NfPrimary *primary);
+/* SITE NULL: this site's own mount. FILE may be NULL. */
+void nf_primary_call (NfPrimary *primary, const char *site, NfFile *file, const NfMsg *call,
+                      NfCallDone done, gpointer data);
+/* A message from SITE (calls and the rest), in order, on its strand. */
+void nf_primary_message (NfPrimary *primary, const char *site, gboolean bulk, const NfMsg *msg);
+void nf_primary_peer_up (NfPrimary *primary, const char *site);
+void nf_primary_peer_down (NfPrimary *primary, const char *site);
+void nf_primary_drained (NfPrimary *primary, const char *site, gboolean bulk);
+void nf_primary_flush (NfPrimary *primary, NfFid fid, gboolean sync, gboolean datasync,
+                       NfCallDone done, gpointer data);
+void nf_primary_members (NfPrimary *primary, NfMemberFunc func, gpointer data);
+void nf_primary_wait (NfPrimary *primary, guint64 seq, const char *sites, guint timeout_ms,
+                      NfCallDone done, gpointer data);
+void nf_primary_close_file (NfPrimary *primary, NfFile *file); /* orphans go with the last handle */
+
+/* ---- replica.c (role none: tree and journal NULL, ops only invalidate) ---- */
+NfReplica *nf_replica_new (NfShare *share, GError **error); /* recovers: redo from the position */
+void nf_replica_free (NfReplica *replica);
+/* A message from the primary, in order, on the one strand that both connections share. ANSWER goes
+ * to forward. */
+void nf_replica_message (NfReplica *replica, gboolean bulk, NfMsg *msg);
+void nf_replica_peer_up (NfReplica *replica);
+void nf_replica_peer_down (NfReplica *replica);
+/* Can CALL (a reading one) be served from the tree right now? FALSE: not filled, suspect, or
+ * marked. Thread: any. */
+gboolean nf_replica_serves (NfReplica *replica, const NfMsg *call);
+gboolean nf_replica_serves_content (NfReplica *replica, NfFid fid);
+/* The answer to a call of ours says that op SEQ changed these fids and names. If it is applied
+ * here: TRUE. Else they are marked as not to be read from the tree until it is, and FALSE is
+ * returned. */
+gboolean nf_replica_mark (NfReplica *replica, guint64 seq, const NfFid *fids, guint n_fids,
+                          const NfNameRef *names, guint n_names);
+NfPosition nf_replica_position (NfReplica *replica);
+void nf_replica_status (NfReplica *replica, NfShareStatus *ret_status);
+
+/* ---- forward.c ---- */
+NfForward *nf_forward_new (NfShare *share);
+void nf_forward_free (NfForward *forward);
+/* Sends CALL to the primary; DONE later. Writes go through the buffer and may be DONE at once. */
+void nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone done,
+                      gpointer data, guint64 *ret_id);
+void nf_forward_cancel (NfForward *forward, guint64 id);
+/* On the strand of the primary's messages, after the ops that came before it. */
+void nf_forward_answer (NfForward *forward, const NfMsg *answer);
+void nf_forward_peer_up (NfForward *forward); /* subscribed: send what waits, again what was sent */
+void nf_forward_peer_down (NfForward *forward); /* starts the waiting calls' end */
+void nf_forward_flush (NfForward *forward, NfFid fid, NfFile *file, gboolean sync,
+                       gboolean datasync, NfCallDone done, gpointer data);
+gboolean nf_forward_drain (NfForward *forward, guint timeout_ms, char **ret_left);
+/* The bytes of our own write REQID, for the op that comes back; NULL if they are no longer here. */
+GBytes *nf_forward_written (NfForward *forward, guint64 reqid);
+/* Our own op REQID is applied to the replica: its bytes need no longer be laid over it. */
+void nf_forward_applied (NfForward *forward, guint64 reqid);
+/* Is anything of FID's content laid over the replica? And if so, its attributes and content. */
+gboolean nf_forward_overlays (NfForward *forward, NfFid fid);
+void nf_forward_overlay_attr (NfForward *forward, NfAttr *attr);
+/* Lays what is under way over the LENGTH bytes at OFFSET that were read (of which GOT were there;
+ * the rest of BUFFER is zeroed by the caller). Returns how many bytes there are now. */
+gsize nf_forward_overlay_read (NfForward *forward, NfFid fid, guint64 offset, guint8 *buffer,
+                               gsize length, gsize got);
+void nf_forward_pending (NfForward *forward, guint64 *ret_calls, guint64 *ret_bytes);
+/* A handle for writing is open: tells the primary unless it is TOLD already (by CREATE). */
+void nf_forward_hold (NfForward *forward, NfFid fid, gboolean told);
+/* FILE is being closed. */
+void nf_forward_release (NfForward *forward, NfFile *file);
+/* FILE's site-side errors (a write that failed after write() returned). 0 or -errno; cleared by
+ * asking. */
+int nf_forward_file_error (NfForward *forward, NfFile *file);
+
+struct NfFile
+{
+  NfShare *share;
+  NfFid fid;
+  int flags;
+  int fd;        /* own descriptor for reading (and writing, at the primary), or -1 */
+  int error;     /* first failed write since the last flush; guarded by the forward's lock */
+  gboolean held; /* HOLD was sent to the primary */
+};
+
+/* ---- apply.c: one record on the tree, at a replica or in a redo. DATA_BYTES: content of a DATA
+ * record. Tells the host what to invalidate unless OWN (the local kernel did it itself). Thread:
+ * the strand. ---- */
+int nf_apply_record (NfShare *share, const NfRecord *record, NfSlice data_bytes, gboolean own);
