@@ -2,6 +2,10 @@
 noinst_LIBRARIES += sync/libnfsync.a
 
 sync_libnfsync_a_SOURCES = \
+	sync/forward-answer.c \
+	sync/forward-call.c \
+	sync/forward-internal.h \
+	sync/forward-overlay.c \
 	sync/forward.c \
 	sync/host.h \
 	sync/index.h \

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/forward-internal.h"
+
+#include <errno.h>
+
+/* What a call that was carried out has changed, for nf_replica_mark(). */
+typedef struct
+{
+  NfFid fids[3];
+  guint n_fids;
+  NfNameRef names[2];
+  guint n_names;
+} Touched;
+
+static void
+touch_fid (Touched *touched, NfFid fid)
+{
+  if (fid != NF_FID_NONE)
+    touched->fids[touched->n_fids++] = fid;
+}
+
+static void
+touch_name (Touched *touched, NfFid parent, NfSlice name)
+{
+  touched->names[touched->n_names++] = (NfNameRef){ parent, name };
+}
+
+static void
+touched_by (const NfMsg *call, const NfMsg *answer, Touched *ret_touched)
+{
+  Touched touched = { 0 };
+
+  switch (call->type)
+    {
+    case NF_MSG_CREATE:
+      touch_name (&touched, call->create.parent, call->create.name);
+      break;
+    case NF_MSG_MKDIR:
+      touch_name (&touched, call->mkdir.parent, call->mkdir.name);
+      break;
+    case NF_MSG_MKNOD:
+      touch_name (&touched, call->mknod.parent, call->mknod.name);
+      break;
+    case NF_MSG_SYMLINK:
+      touch_name (&touched, call->symlink.parent, call->symlink.name);
+      break;
+    case NF_MSG_LINK:
+      touch_name (&touched, call->link.parent, call->link.name);
+      break;
+    case NF_MSG_UNLINK:
+      touch_name (&touched, call->unlink.parent, call->unlink.name);
+      break;
+    case NF_MSG_RMDIR:
+      touch_name (&touched, call->rmdir.parent, call->rmdir.name);
+      break;
+    case NF_MSG_RENAME:
+      touch_name (&touched, call->rename.parent, call->rename.name);
+      touch_name (&touched, call->rename.newparent, call->rename.newname);
+      break;
+    case NF_MSG_SETATTR:
+      touch_fid (&touched, call->setattr.fid);
+      break;
+    case NF_MSG_WRITE: /* an O_APPEND one; others are overlaid */
+      touch_fid (&touched, call->write.fid);
+      break;
+    case NF_MSG_FALLOCATE:
+      touch_fid (&touched, call->fallocate.fid);
+      break;
+    case NF_MSG_COPY:
+      touch_fid (&touched, call->copy.fid);
+      break;
+    case NF_MSG_SETXATTR:
+      touch_fid (&touched, call->setxattr.fid);
+      break;
+    case NF_MSG_REMOVEXATTR:
+      touch_fid (&touched, call->removexattr.fid);
+      break;
+    default:
+      break;
+    }
+  if (call->type != NF_MSG_WRITE)
+    touch_fid (&touched, answer->answer.attr.fid);
+  *ret_touched = touched;
+}
+
+/* After a settled write: what stood behind it, or behind the window, may go now. With the lock. */
+static void
+go_on (NfForward *forward, NfFid fid, gboolean window, GArray *due)
+{
+  nf_forward_pump_file (forward, fid, due);
+  if (window)
+    nf_forward_pump_all (forward, due);
+  nf_forward_admit_stalled (forward, due);
+  pthread_cond_broadcast (&forward->drained);
+}
+
+/* The replica's own attributes are what the kernel will be told later; so they are what it is told
+ * now (ctime and blocks differ from the primary's). */
+static void
+prefer_local_attr (NfShare *share, NfMsg *answer)
+{
+  NfAttr attr;
+
+  if (share->tree && answer->answer.attr.fid != NF_FID_NONE
+      && nf_tree_stat (share->tree, answer->answer.attr.fid, &attr) == 0)
+    {
+      nf_forward_overlay_attr (share->forward, &attr);
+      answer->answer.attr = attr;
+    }
+}
+
+/* A CREATE that nobody waits for any more may have left a hold. */
+static void
+drop_abandoned (NfForward *forward, NfPending *pending, const NfMsg *answer)
+{
+  if (pending->msg->type == NF_MSG_CREATE && !pending->done
+      && (pending->msg->create.flags & NF_CREATE_HOLD) && answer->answer.status == 0
+      && !g_hash_table_contains (forward->holds, &answer->answer.attr.fid))
+    nf_forward_send_hold (forward, NF_MSG_DROP, answer->answer.attr.fid);
+}
+
+static gboolean
+epoch_is_old (const NfMsg *answer)
+{
+  return answer->answer.value == 1 && nf_status_to_errno (answer->answer.status) == ESTALE;
+}
+
+static void
+answer_write (NfForward *forward, NfPending *pending, const NfMsg *answer, GArray *due,
+              GArray *invals)
+{
+  NfFid fid = pending->msg->write.fid;
+  gboolean window = !pending->bulk;
+  int error = nf_status_to_errno (answer->answer.status);
+
+  if (error != 0)
+    nf_forward_fail_pending (forward, pending, -error, due, invals);
+  else
+    {
+      pending->seq = answer->answer.seq;
+      nf_pending_settle (&forward->calls, pending, forward->share->tree != NULL);
+    }
+  go_on (forward, fid, window, due);
+}
+
+void
+nf_forward_answer (NfForward *forward, const NfMsg *message)
+{
+  NfShare *share = forward->share;
+  GArray *due = nf_forward_due_new ();
+  GArray *invals = g_array_new (FALSE, FALSE, sizeof (NfInval));
+  NfMsg answer = *message;
+  NfCallDone done = NULL;
+  gpointer arg = NULL;
+  gboolean changes = FALSE;
+  NfPending *kept = NULL;
+  Touched touched = { 0 };
+
+  pthread_mutex_lock (&forward->lock);
+  NfPending *pending = g_hash_table_lookup (forward->calls.by_id, &answer.answer.reqid);
+  if (pending && !pending->answered && epoch_is_old (&answer))
+    pending = NULL; /* it is sent again when this site has subscribed to the new reign */
+  if (pending && !pending->answered && pending->buffered)
+    answer_write (forward, pending, &answer, due, invals);
+  else if (pending && !pending->answered)
+    {
+      NfFid fid = pending->queue ? pending->queue->fid : NF_FID_NONE;
+      drop_abandoned (forward, pending, &answer);
+      kept = nf_pending_ref (pending); /* the names in `touched` are its own */
+      done = pending->done;
+      arg = pending->arg;
+      changes = nf_msg_flags (pending->msg->type) & NF_MSG_CHANGES;
+      touched_by (pending->msg, &answer, &touched);
+      nf_pending_settle (&forward->calls, pending, FALSE);
+      go_on (forward, fid, FALSE, due);
+    }
+  pthread_mutex_unlock (&forward->lock);
+
+  int status = -nf_status_to_errno (answer.answer.status);
+  if (status == 0 && changes
+      && nf_replica_mark (share->replica, answer.answer.seq, touched.fids, touched.n_fids,
+                          touched.names, touched.n_names))
+    prefer_local_attr (share, &answer);
+  if (done)
+    done (arg, status, &answer);
+  if (kept)
+    {
+      pthread_mutex_lock (&forward->lock);
+      nf_pending_unref (kept);
+      pthread_mutex_unlock (&forward->lock);
+    }
+  nf_forward_invalidate_all (forward, invals);
+  nf_forward_due_run (due);
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/forward-internal.h"
+
+#include <errno.h>
+
+/* The object whose writes must have arrived before MSG may be sent; NF_FID_NONE if it doesn't
+ * matter. For name changes it is the object that is named: data comes before names. */
+static NfFid
+ordered_fid (NfShare *share, const NfMsg *msg)
+{
+  NfAttr attr;
+
+  switch (msg->type)
+    {
+    case NF_MSG_GETATTR:
+      return msg->getattr.fid;
+    case NF_MSG_READ:
+      return msg->read.fid;
+    case NF_MSG_LSEEK:
+      return msg->lseek.fid;
+    case NF_MSG_SETATTR:
+      return msg->setattr.fid;
+    case NF_MSG_WRITE:
+      return msg->write.fid;
+    case NF_MSG_FALLOCATE:
+      return msg->fallocate.fid;
+    case NF_MSG_COPY:
+      return msg->copy.from; /* the target's, see nf_forward_call() */
+    case NF_MSG_SETXATTR:
+      return msg->setxattr.fid;
+    case NF_MSG_LINK:
+      return msg->link.fid;
+    case NF_MSG_RENAME:
+      if (share->tree
+          && nf_tree_lookup (share->tree, msg->rename.parent, msg->rename.name, &attr, NULL) == 0)
+        return attr.fid;
+      return NF_FID_NONE;
+    default:
+      return NF_FID_NONE;
+    }
+}
+
+/* Puts a write, for which there is room, into the buffer: the caller may be told that it is done.
+ */
+void
+nf_forward_buffer_write (NfForward *forward, NfFile *file, const NfMsg *msg)
+{
+  NfPendingCalls *calls = &forward->calls;
+  NfPendingFile *queue = nf_pending_file_ensure (calls, msg->write.fid);
+
+  if (!nf_pending_join (calls, queue, msg, file))
+    {
+      NfPending *pending = nf_pending_new (calls, msg, file, NULL, NULL);
+      pending->buffered = TRUE;
+      nf_pending_enqueue (calls, queue, pending);
+    }
+}
+
+static guint64
+stall (NfForward *forward, NfFile *file, const NfMsg *msg, NfCallDone done, gpointer data)
+{
+  NfStalled *stalled = g_new0 (NfStalled, 1);
+
+  stalled->call = nf_msg_dup (msg);
+  stalled->file = file;
+  stalled->done = done;
+  stalled->arg = data;
+  stalled->id = forward->calls.next_id++;
+  g_queue_push_tail (&forward->stalled, stalled);
+  return stalled->id;
+}
+
+gboolean
+nf_forward_has_room (NfForward *forward, gsize len)
+{
+  return forward->calls.buffered == 0
+         || forward->calls.buffered + len <= forward->share->conf.write_buffer;
+}
+
+/* Lets stalled writes into the buffer as far as there is room. With the lock. */
+void
+nf_forward_admit_stalled (NfForward *forward, GArray *due)
+{
+  NfStalled *stalled;
+
+  while ((stalled = g_queue_peek_head (&forward->stalled))
+         && nf_forward_has_room (forward, stalled->call->write.data.len))
+    {
+      g_queue_pop_head (&forward->stalled);
+      nf_forward_buffer_write (forward, stalled->file, stalled->call);
+      nf_forward_due_add (due, stalled->done, stalled->arg, 0, stalled->call->write.data.len);
+      nf_forward_pump_file (forward, stalled->call->write.fid, due);
+      nf_msg_free (stalled->call);
+      g_free (stalled);
+    }
+}
+
+static void
+call_write (NfForward *forward, NfFile *file, const NfMsg *msg, NfCallDone done, gpointer data,
+            guint64 *ret_id, GArray *due)
+{
+  if (!nf_forward_has_room (forward, msg->write.data.len) || !g_queue_is_empty (&forward->stalled))
+    {
+      *ret_id = stall (forward, file, msg, done, data);
+      return;
+    }
+  int error = nf_forward_take_file_error (file);
+  if (error == 0)
+    {
+      nf_forward_buffer_write (forward, file, msg);
+      nf_forward_pump_file (forward, msg->write.fid, due);
+    }
+  nf_forward_due_add (due, done, data, error, msg->write.data.len);
+}
+
+static void
+call_other (NfForward *forward, NfFile *file, const NfMsg *msg, NfFid fid, NfCallDone done,
+            gpointer data, guint64 *ret_id, GArray *due)
+{
+  NfPending *pending = nf_pending_new (&forward->calls, msg, file, done, data);
+  NfPendingFile *queue = fid != NF_FID_NONE ? nf_pending_file (&forward->calls, fid) : NULL;
+
+  *ret_id = pending->id;
+  if (queue || msg->type == NF_MSG_WRITE)
+    {
+      nf_pending_enqueue (&forward->calls,
+                          queue ? queue : nf_pending_file_ensure (&forward->calls, fid), pending);
+      nf_forward_pump_file (forward, fid, due);
+    }
+  else if (forward->up)
+    nf_forward_send_pending (forward, pending);
+}
+
+/* The hold that goes with a CREATE is counted when the file is opened, at once behind it. */
+void
+nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone done,
+                 gpointer data, guint64 *ret_id)
+{
+  NfShare *share = forward->share;
+  GArray *due = nf_forward_due_new ();
+  NfMsg msg = *call;
+  NfFid fid = ordered_fid (share, call);
+  guint64 id = 0;
+
+  nf_forward_complete_head (forward, &msg);
+  pthread_mutex_lock (&forward->lock);
+  gboolean down = !forward->up;
+  if (nf_forward_given_up (forward) || forward->closing)
+    nf_forward_due_add (due, done, data, -EHOSTUNREACH, 0);
+  else if (call->type == NF_MSG_WRITE && !(call->write.flags & NF_WRITE_APPEND))
+    call_write (forward, file, &msg, done, data, &id, due);
+  else
+    {
+      if (call->type == NF_MSG_COPY && nf_pending_file (&forward->calls, call->copy.fid))
+        fid = call->copy.fid;
+      call_other (forward, file, &msg, fid, done, data, &id, due);
+    }
+  pthread_mutex_unlock (&forward->lock);
+  if (ret_id)
+    *ret_id = due->len > 0 ? 0 : id;
+  if (down)
+    share->host->redial (share->host->data, share->conf.primary);
+  nf_forward_due_run (due);
+}
+
+static gboolean
+cancel_stalled (NfForward *forward, guint64 id, GArray *due)
+{
+  for (GList *l = forward->stalled.head; l; l = l->next)
+    {
+      NfStalled *stalled = l->data;
+      if (stalled->id != id)
+        continue;
+      nf_forward_due_add (due, stalled->done, stalled->arg, -EINTR, 0);
+      g_queue_delete_link (&forward->stalled, l);
+      nf_msg_free (stalled->call);
+      g_free (stalled);
+      return TRUE;
+    }
+  return FALSE;
+}
+
+void
+nf_forward_cancel (NfForward *forward, guint64 id)
+{
+  GArray *due = nf_forward_due_new ();
+
+  pthread_mutex_lock (&forward->lock);
+  NfPending *pending = g_hash_table_lookup (forward->calls.by_id, &id);
+  if (pending && pending->done)
+    {
+      nf_forward_due_add (due, pending->done, pending->arg, -EINTR, 0);
+      pending->done = NULL;
+      if (!pending->sent)
+        {
+          NfFid fid = pending->queue ? pending->queue->fid : NF_FID_NONE;
+          nf_pending_settle (&forward->calls, pending, FALSE);
+          nf_forward_pump_file (forward, fid, due);
+        }
+    }
+  else if (!pending)
+    cancel_stalled (forward, id, due);
+  pthread_mutex_unlock (&forward->lock);
+  nf_forward_due_run (due);
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "sync/pending-calls.h"
+
+/* What the files of the forwarder share: forward.c (sending, links, deadlines), forward-call.c
+ * (taking calls), forward-answer.c, forward-overlay.c (what readers of this site see of it). Locks
+ * as forward.c says. */
+
+/* A done callback that is due as soon as the lock is let go. */
+typedef struct
+{
+  NfCallDone done;
+  gpointer arg;
+  int status;
+  guint64 value;
+} NfForwardDue;
+
+struct NfForward
+{
+  NfShare *share;
+  pthread_mutex_t lock;
+  pthread_cond_t drained;
+  NfPendingCalls calls; /* guarded by lock, as all below */
+  GQueue stalled;       /* NfStalled: writes that found the buffer full */
+  GHashTable *holds;    /* fid → how many files are open for writing here */
+  gboolean up;
+  guint64 epoch; /* that calls are sent in */
+  gint64 down_since_ms;
+  gint refs; /* timers under way */
+  gboolean closing;
+};
+
+typedef struct
+{
+  NfMsg *call;
+  NfFile *file;
+  NfCallDone done;
+  gpointer arg;
+  guint64 id;
+} NfStalled;
+
+/* What is due is gathered with the lock and run without it. */
+GArray *nf_forward_due_new (void);
+void nf_forward_due_add (GArray *due, NfCallDone done, gpointer arg, int status, guint64 value);
+void nf_forward_due_run (GArray *due);
+
+/* All with the lock. */
+void nf_forward_send_pending (NfForward *forward, NfPending *pending);
+void nf_forward_send_hold (NfForward *forward, NfMsgType type, NfFid fid);
+void nf_forward_complete_head (NfForward *forward, NfMsg *msg);
+void nf_forward_pump_file (NfForward *forward, NfFid fid, GArray *due);
+void nf_forward_pump_all (NfForward *forward, GArray *due);
+gboolean nf_forward_given_up (NfForward *forward);
+void nf_forward_fail_pending (NfForward *forward, NfPending *pending, int error, GArray *due,
+                              GArray *ret_invals);
+gboolean nf_forward_has_room (NfForward *forward, gsize len);
+void nf_forward_buffer_write (NfForward *forward, NfFile *file, const NfMsg *msg);
+void nf_forward_admit_stalled (NfForward *forward, GArray *due);
+int nf_forward_take_file_error (NfFile *file);
+
+/* Without it: tells the host and frees. */
+void nf_forward_invalidate_all (NfForward *forward, GArray *invals);

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/forward-internal.h"
+
+#include <errno.h>
+#include <time.h>
+
+void
+nf_forward_flush (NfForward *forward, NfFid fid, NfFile *file, gboolean sync, gboolean datasync,
+                  NfCallDone done, gpointer data)
+{
+  GArray *due = nf_forward_due_new ();
+
+  pthread_mutex_lock (&forward->lock);
+  NfPendingFile *queue = nf_pending_file (&forward->calls, fid);
+  NfPending *flush = nf_pending_new_flush (file, sync, datasync, done, data);
+  if (sync && nf_forward_given_up (forward))
+    {
+      nf_forward_due_add (due, done, data, -EHOSTUNREACH, 0);
+      nf_pending_unref (flush);
+    }
+  else
+    {
+      nf_pending_enqueue (&forward->calls,
+                          queue ? queue : nf_pending_file_ensure (&forward->calls, fid), flush);
+      nf_forward_pump_file (forward, fid, due);
+    }
+  pthread_mutex_unlock (&forward->lock);
+  nf_forward_due_run (due);
+}
+
+gboolean
+nf_forward_drain (NfForward *forward, guint timeout_ms, char **ret_left)
+{
+  struct timespec until;
+
+  clock_gettime (CLOCK_REALTIME, &until);
+  until.tv_sec += timeout_ms / 1000;
+  until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+  if (until.tv_nsec >= 1000000000)
+    {
+      until.tv_sec++;
+      until.tv_nsec -= 1000000000;
+    }
+  g_autoptr (GString) left = g_string_new (NULL);
+
+  pthread_mutex_lock (&forward->lock);
+  int err = 0;
+  while (!(g_queue_is_empty (&forward->calls.order) && g_queue_is_empty (&forward->stalled))
+         && err != ETIMEDOUT)
+    err = pthread_cond_timedwait (&forward->drained, &forward->lock, &until);
+  g_autoptr (GHashTable) seen = g_hash_table_new (g_int64_hash, g_int64_equal);
+  for (GList *l = forward->calls.order.head; l; l = l->next)
+    {
+      NfPending *pending = l->data;
+      if (!pending->data || !g_hash_table_add (seen, &pending->msg->write.fid))
+        continue;
+      g_autofree char *path = forward->share->index
+                                  ? nf_index_path (forward->share->index, pending->msg->write.fid)
+                                  : NULL;
+      if (path)
+        g_string_append_printf (left, "%s\n", path);
+      else
+        g_string_append_printf (left, "fid %" G_GUINT64_FORMAT "\n", pending->msg->write.fid);
+    }
+  pthread_mutex_unlock (&forward->lock);
+  if (left->len > 0 && ret_left)
+    *ret_left = g_string_free (g_steal_pointer (&left), FALSE);
+  return err == 0;
+}
+GBytes *
+nf_forward_written (NfForward *forward, guint64 reqid)
+{
+  GBytes *bytes = NULL;
+
+  pthread_mutex_lock (&forward->lock);
+  NfPending *pending = g_hash_table_lookup (forward->calls.by_id, &reqid);
+  if (pending && pending->data)
+    bytes = g_bytes_new_with_free_func (pending->data->data, pending->data->len,
+                                        (GDestroyNotify)g_byte_array_unref,
+                                        g_byte_array_ref (pending->data));
+  pthread_mutex_unlock (&forward->lock);
+  return bytes;
+}
+
+void
+nf_forward_applied (NfForward *forward, guint64 reqid)
+{
+  GArray *due = nf_forward_due_new ();
+
+  pthread_mutex_lock (&forward->lock);
+  NfPending *pending = g_hash_table_lookup (forward->calls.by_id, &reqid);
+  if (pending && pending->data)
+    {
+      pending->applied = TRUE;
+      nf_pending_forget (&forward->calls, pending);
+      nf_forward_admit_stalled (forward, due);
+    }
+  pthread_mutex_unlock (&forward->lock);
+  nf_forward_due_run (due);
+}
+
+gboolean
+nf_forward_overlays (NfForward *forward, NfFid fid)
+{
+  pthread_mutex_lock (&forward->lock);
+  NfPendingFile *file = nf_pending_file (&forward->calls, fid);
+  gboolean overlays = file && !g_queue_is_empty (&file->overlay);
+  pthread_mutex_unlock (&forward->lock);
+  return overlays;
+}
+
+void
+nf_forward_overlay_attr (NfForward *forward, NfAttr *attr)
+{
+  pthread_mutex_lock (&forward->lock);
+  NfPendingFile *file = nf_pending_file (&forward->calls, attr->fid);
+  if (file)
+    nf_pending_overlay_attr (file, attr);
+  pthread_mutex_unlock (&forward->lock);
+}
+
+gsize
+nf_forward_overlay_read (NfForward *forward, NfFid fid, guint64 offset, guint8 *buffer,
+                         gsize length, gsize got)
+{
+  pthread_mutex_lock (&forward->lock);
+  NfPendingFile *file = nf_pending_file (&forward->calls, fid);
+  if (file)
+    got = nf_pending_overlay_read (file, offset, buffer, length, got);
+  pthread_mutex_unlock (&forward->lock);
+  return got;
+}
+
+void
+nf_forward_pending (NfForward *forward, guint64 *ret_calls, guint64 *ret_bytes)
+{
+  pthread_mutex_lock (&forward->lock);
+  *ret_calls = g_queue_get_length (&forward->calls.order);
+  *ret_bytes = forward->calls.buffered;
+  pthread_mutex_unlock (&forward->lock);
+}
+int
+nf_forward_file_error (NfForward *forward, NfFile *file)
+{
+  pthread_mutex_lock (&forward->lock);
+  int error = nf_forward_take_file_error (file);
+  pthread_mutex_unlock (&forward->lock);
+  return error;
+}
+
+void
+nf_forward_hold (NfForward *forward, NfFid fid, gboolean told)
+{
+  pthread_mutex_lock (&forward->lock);
+  guint count = GPOINTER_TO_UINT (g_hash_table_lookup (forward->holds, &fid));
+  g_hash_table_insert (forward->holds, g_memdup2 (&fid, sizeof fid), GUINT_TO_POINTER (count + 1));
+  if (count == 0 && !told)
+    nf_forward_send_hold (forward, NF_MSG_HOLD, fid);
+  pthread_mutex_unlock (&forward->lock);
+}
+
+void
+nf_forward_release (NfForward *forward, NfFile *file)
+{
+  pthread_mutex_lock (&forward->lock);
+  for (GList *l = forward->calls.order.head; l; l = l->next)
+    if (((NfPending *)l->data)->file == file)
+      ((NfPending *)l->data)->file = NULL;
+  guint count
+      = file->held ? GPOINTER_TO_UINT (g_hash_table_lookup (forward->holds, &file->fid)) : 0;
+  if (count > 1)
+    g_hash_table_insert (forward->holds, g_memdup2 (&file->fid, sizeof file->fid),
+                         GUINT_TO_POINTER (count - 1));
+  else if (count == 1)
+    {
+      g_hash_table_remove (forward->holds, &file->fid);
+      nf_forward_send_hold (forward, NF_MSG_DROP, file->fid);
+    }
+  pthread_mutex_unlock (&forward->lock);
+}
