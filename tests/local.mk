@@ -11,12 +11,16 @@
 # script_tests      tests/….sh, the same; exit status 77 means skipped, which CI counts as failure
 # long_tests        tests/….sh, run by "make check-long"
 # stress_programs   a plain main(), run by "make check-stress"; CI runs them under ThreadSanitizer
+# fuzz_programs     tests/fuzz/fuzz-….c with LLVMFuzzerTestOneInput and $(FUZZ_MAIN) as last of LDADD;
+#                   "make check" replays tests/fuzz/seeds/fuzz-…/*, "make check-fuzz" searches
 # bench_programs    run by "make bench"; bench_scripts likewise
+# test_data         other files that tests need, for "make dist"
 
 unit_tests =
 script_tests =
 long_tests =
 stress_programs =
+fuzz_programs =
 bench_programs =
 bench_scripts =
 test_data =
@@ -27,3 +31,19 @@ SYNC_UNIT = $(SYNC_LIBS) $(CRITERION_LIBS)
 FS_UNIT = $(FS_LIBS) $(CRITERION_LIBS)
 
 script_tests += tests/layering.sh
+
+# The emulator of the link between two sites.
+check_PROGRAMS += tests/nf-link
+tests_nf_link_SOURCES = tests/netem.c
+tests_nf_link_LDADD = $(GLIB_LIBS)
+script_tests += tests/link.sh
+
+# What the scripts that start several sites have in common.
+test_data += tests/sites/lib.sh tests/sites/demo.sh
+
+script_tests += tests/fuzz/replay.sh
+test_data += tests/fuzz/run.sh
+
+unit_tests += tests/test-pending-calls
+tests_test_pending_calls_SOURCES = tests/test-pending-calls.c
+tests_test_pending_calls_LDADD = $(SYNC_UNIT)

@@ -6,13 +6,19 @@ SH_LOG_COMPILER = bash
 AM_TESTS_ENVIRONMENT = \
 	NF_SRC='$(abs_top_srcdir)'; NF_BUILD='$(abs_top_builddir)'; \
 	LSAN_OPTIONS="suppressions=$(abs_top_srcdir)/tests/lsan.supp:print_suppressions=0:$$LSAN_OPTIONS"; \
-	export NF_SRC NF_BUILD LSAN_OPTIONS;
+	NF_FUZZERS='$(fuzz_programs)'; \
+	export NF_SRC NF_BUILD LSAN_OPTIONS NF_FUZZERS;
 
-check_PROGRAMS += $(unit_tests)
+check_PROGRAMS += $(unit_tests) $(fuzz_programs)
 TESTS += $(unit_tests) $(script_tests)
 EXTRA_PROGRAMS += $(stress_programs) $(bench_programs)
 EXTRA_DIST += $(script_tests) $(long_tests) $(bench_scripts) $(test_data) tests/lsan.supp
 CLEANFILES += $(stress_programs) $(bench_programs)
+
+# main() of the fuzzers where there is no libFuzzer: runs the inputs that it is given.
+check_LIBRARIES = tests/fuzz/libreplay.a
+tests_fuzz_libreplay_a_SOURCES = tests/fuzz/replay.c
+$(fuzz_programs): tests/fuzz/libreplay.a
 
 if !HAVE_CRITERION
 check-local:
@@ -23,9 +29,16 @@ check-long: all $(check_PROGRAMS)
 	$(MAKE) check-TESTS TESTS='$(long_tests)' TEST_SUITE_LOG=test-suite-long.log
 
 check-stress: $(stress_programs)
+	@test -n "$(strip $(stress_programs))" || { echo 'There is no stress program.' >&2; exit 1; }
 	@for program in $(stress_programs); do \
 	  echo "$$program"; ./$$program || exit 1; \
 	done
+
+build-extra: $(stress_programs) $(bench_programs)
+
+# Needs CC=clang and ./configure --enable-fuzzing.
+check-fuzz: $(fuzz_programs)
+	@bash $(srcdir)/tests/fuzz/run.sh $(abs_top_srcdir) $(fuzz_programs)
 
 check-layering:
 	@NF_SRC='$(abs_top_srcdir)' bash $(srcdir)/tests/layering.sh
@@ -35,4 +48,4 @@ bench: all $(bench_programs)
 	@NF_SRC='$(abs_top_srcdir)'; NF_BUILD='$(abs_top_builddir)'; export NF_SRC NF_BUILD; \
 	for bench in $(bench_scripts); do bash $(srcdir)/$$bench || exit 1; done
 
-.PHONY: check-long check-stress check-layering bench
+.PHONY: check-long check-stress check-fuzz check-layering build-extra bench
