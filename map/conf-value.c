@@ -9,29 +9,29 @@
 /* Words longer than every key we know aren't compared. */
 #define WORD_MAX 40
 
-/* Edits (one character changed, put in or left out) from a to b. */
+/* Edits from a to b: a character changed, put in, left out, or swapped with the next.  Both at most
+ * WORD_MAX long. */
 static guint
 distance (const char *a, const char *b)
 {
-  gsize b_len = strlen (b);
-  guint row[WORD_MAX + 1];
+  guint a_len = (guint)strlen (a);
+  guint b_len = (guint)strlen (b);
+  guint edits[WORD_MAX + 1][WORD_MAX + 1]; /* from the first i of a to the first j of b */
 
-  for (guint j = 0; j <= b_len; j++)
-    row[j] = j;
-  for (guint i = 1; a[i - 1] != '\0'; i++)
-    {
-      guint diagonal = row[0];
-
-      row[0] = i;
-      for (guint j = 1; j <= b_len; j++)
-        {
-          guint change = diagonal + (a[i - 1] != b[j - 1]);
-
-          diagonal = row[j];
-          row[j] = MIN (change, MIN (row[j], row[j - 1]) + 1);
-        }
-    }
-  return row[b_len];
+  for (guint i = 0; i <= a_len; i++)
+    for (guint j = 0; j <= b_len; j++)
+      {
+        if (i == 0 || j == 0)
+          {
+            edits[i][j] = i + j;
+            continue;
+          }
+        edits[i][j] = MIN (edits[i - 1][j], edits[i][j - 1]) + 1;
+        edits[i][j] = MIN (edits[i][j], edits[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
+        if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+          edits[i][j] = MIN (edits[i][j], edits[i - 2][j - 2] + 1);
+      }
+  return edits[a_len][b_len];
 }
 
 const char *

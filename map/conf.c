@@ -145,8 +145,6 @@ strip_line (char *line)
 static gboolean
 check_text (const NfConf *conf, guint number, const char *line, gsize len, GError **error)
 {
-  if (!g_utf8_validate_len (line, len, NULL))
-    return nf_conf_fail (error, NF_MAP_ERROR_SYNTAX, conf, number, "expected UTF-8 text");
   for (gsize i = 0; i < len; i++)
     {
       guchar c = (guchar)line[i];
@@ -155,6 +153,8 @@ check_text (const NfConf *conf, guint number, const char *line, gsize len, GErro
         return nf_conf_fail (error, NF_MAP_ERROR_SYNTAX, conf, number,
                              "control character 0x%02x; expected text", c);
     }
+  if (!g_utf8_validate_len (line, len, NULL))
+    return nf_conf_fail (error, NF_MAP_ERROR_SYNTAX, conf, number, "expected UTF-8 text");
   return TRUE;
 }
 

@@ -3,6 +3,7 @@
 
 #include "map/site.h"
 
+#include <pwd.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -64,10 +65,14 @@ static const char *
 home_dir (void)
 {
   const char *home = g_getenv ("HOME");
+  const struct passwd *user;
 
   if (home != NULL && nf_path_fault (home) == NULL)
     return home;
-  return g_get_home_dir ();
+  user = getpwuid (geteuid ());
+  if (user != NULL && user->pw_dir != NULL && nf_path_fault (user->pw_dir) == NULL)
+    return user->pw_dir;
+  return "/nonexistent";
 }
 
 /* Where root's and a person's files are: "/etc" or "~/.config". */

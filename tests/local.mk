@@ -47,3 +47,18 @@ test_data += tests/fuzz/run.sh
 unit_tests += tests/test-pending-calls
 tests_test_pending_calls_SOURCES = tests/test-pending-calls.c
 tests_test_pending_calls_LDADD = $(SYNC_UNIT)
+
+unit_tests += tests/test-map tests/test-map-site tests/test-map-wrong
+tests_test_map_SOURCES = tests/test-map.c
+tests_test_map_LDADD = $(MAP_UNIT)
+tests_test_map_site_SOURCES = tests/test-map-site.c
+tests_test_map_site_LDADD = $(MAP_UNIT)
+tests_test_map_wrong_SOURCES = tests/test-map-wrong.c
+tests_test_map_wrong_LDADD = $(MAP_UNIT)
+
+fuzz_programs += tests/fuzz/fuzz-map
+tests_fuzz_fuzz_map_SOURCES = tests/fuzz/fuzz-map.c
+tests_fuzz_fuzz_map_LDADD = $(MAP_LIBS) $(FUZZ_MAIN)
+test_data += tests/fuzz/seeds/fuzz-map/example tests/fuzz/seeds/fuzz-map/misspelt \
+	tests/fuzz/seeds/fuzz-map/nested tests/fuzz/seeds/fuzz-map/open-group \
+	tests/fuzz/seeds/fuzz-map/options tests/fuzz/seeds/fuzz-map/site-conf
