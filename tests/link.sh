@@ -113,11 +113,11 @@ expect ()
 
 server='' port=''
 start server perl "$dir/server.pl"
-start port "$link" --listen 127.0.0.1:0 --to "127.0.0.1:$server" --delay 50 --control "$dir/ctl"
+start port "$link" --listen 127.0.0.1:0 --to "127.0.0.1:$server" --delay 200 --control "$dir/ctl"
 
-at_least 'ping over 2 x 50 ms' "$(perl "$dir/client.pl" "$port" ping)" 100 2000
+at_least 'ping over 2 x 200 ms' "$(perl "$dir/client.pl" "$port" ping)" 400 4000
 ctl delay 0
-at_least 'ping over no delay' "$(perl "$dir/client.pl" "$port" ping)" 0 90
+at_least 'ping over no delay' "$(perl "$dir/client.pl" "$port" ping)" 0 400
 
 ctl rate 1000000
 at_least '1 MB at 1 MB/s' "$(perl "$dir/client.pl" "$port" bulk 1000000)" 950 8000
