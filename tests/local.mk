@@ -62,3 +62,8 @@ tests_fuzz_fuzz_map_LDADD = $(MAP_LIBS) $(FUZZ_MAIN)
 test_data += tests/fuzz/seeds/fuzz-map/example tests/fuzz/seeds/fuzz-map/misspelt \
 	tests/fuzz/seeds/fuzz-map/nested tests/fuzz/seeds/fuzz-map/open-group \
 	tests/fuzz/seeds/fuzz-map/options tests/fuzz/seeds/fuzz-map/site-conf
+
+# Work whose result is known, for the scripts with several sites.
+check_PROGRAMS += tests/sites/nf-work
+tests_sites_nf_work_SOURCES = tests/sites/nf-work.c
+tests_sites_nf_work_LDADD = $(GLIB_LIBS)
