@@ -33,13 +33,30 @@ enum
   NF_SUSPECT_TREE = 8,  /* with NAMES: everything below, too */
 };
 
+/* Where an object without a name lies in the hidden directory, under its fid in 16 hexadecimal digits. */
+typedef enum
+{
+  NF_PLACE_NAMED = 0, /* at its names */
+  NF_PLACE_STAGING = 1,
+  NF_PLACE_LIMBO = 2,
+  NF_PLACE_ORPHANS = 3,
+} NfPlace;
+
+/* Fids of objects are below this; what is above stands for directories that are in no share. */
+#define NF_FID_LIMIT (G_GUINT64_CONSTANT (1) << 62)
+#define NF_FID_STAGING (NF_FID_LIMIT + NF_PLACE_STAGING)
+#define NF_FID_LIMBO (NF_FID_LIMIT + NF_PLACE_LIMBO)
+#define NF_FID_ORPHANS (NF_FID_LIMIT + NF_PLACE_ORPHANS)
+
 typedef struct
 {
   NfFid fid;
   NfIdent ident;   /* ino 0: known, but not here */
   guint32 mode;    /* type bits only */
   guint32 suspect; /* NF_SUSPECT_* */
+  NfPlace place;
   guint32 n_names;
+  gboolean extra; /* has recorded attributes */
 } NfObject;
 
 /* Opens or creates the database file NAME in directory DIR (a path, may be /proc/self/fd/N/…). A
@@ -48,6 +65,7 @@ NfIndex *nf_index_open (const char *dir, const char *name, GError **error);
 void nf_index_close (NfIndex *index);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (NfIndex, nf_index_close)
 
+/* Begin and commit nest: only the outermost commit writes. An abort within makes it fail with -ECANCELED. */
 int nf_index_begin (NfIndex *index);
 int nf_index_commit (NfIndex *index); /* 0 or -errno; on failure nothing of it holds */
 void nf_index_abort (NfIndex *index);
@@ -62,7 +80,12 @@ int nf_index_note_fid (NfIndex *index, NfFid fid);
 gboolean nf_index_get (NfIndex *index, NfFid fid, NfObject *ret_object);
 /* By identity; the fid, or NF_FID_NONE if unknown or if the inode's birth time differs. */
 NfFid nf_index_by_ident (NfIndex *index, NfIdent ident);
-/* Adds or changes an object (`n_names` is ignored). The old identity's entry is dropped. */
+/* Both in one: the object that has this identity. */
+gboolean nf_index_find (NfIndex *index, NfIdent ident, NfObject *ret_object);
+/* By inode number alone: for hints, never to be believed. */
+gboolean nf_index_find_ino (NfIndex *index, guint64 ino, NfObject *ret_object);
+/* Adds or changes an object (`n_names` and `extra` are ignored). The old identity's entry is dropped; another object
+ * that was known by this identity is no longer here (ino 0). */
 int nf_index_put (NfIndex *index, const NfObject *object);
 /* Drops the object with its names, recorded attributes and suspicion. */
 int nf_index_remove (NfIndex *index, NfFid fid);
@@ -75,13 +98,16 @@ typedef gboolean (*NfIndexNameFunc) (NfFid parent, NfSlice name, gpointer data);
 /* Calls FUNC for each name of FID until it returns FALSE. FUNC must not call back into the index.
  */
 void nf_index_names (NfIndex *index, NfFid fid, NfIndexNameFunc func, gpointer data);
+/* The first name of FID into RET_NAME (NF_NAME_LEN_MAX + 1 bytes, zero-terminated). FALSE if it has none. */
+gboolean nf_index_first_name (NfIndex *index, NfFid fid, NfFid *ret_parent, char *ret_name);
+gboolean nf_index_has_name (NfIndex *index, NfFid fid, NfFid parent, NfSlice name);
 /* The path of FID from the share's root without leading slash ("" for the root), by its first name.
  * NULL if it has none or hangs loose. May be longer than PATH_MAX. Owned by the caller. */
 char *nf_index_path (NfIndex *index, NfFid fid);
 
 /* Suspects in order of fid: the first with fid > AFTER. FALSE if there is none. */
 gboolean nf_index_next_suspect (NfIndex *index, NfFid after, NfObject *ret_object);
-guint64 nf_index_suspects (NfIndex *index); /* how many */
+guint64 nf_index_suspects (NfIndex *index); /* how many, as of the last commit; one atomic load */
 guint64 nf_index_count (NfIndex *index);    /* objects */
 /* All objects, by fid; as next_suspect. */
 gboolean nf_index_next (NfIndex *index, NfFid after, NfObject *ret_object);
@@ -94,6 +120,7 @@ GBytes *nf_index_get_extra (NfIndex *index, NfFid fid, const char *key);
 /* Keys that begin with PREFIX; NULL-terminated, g_strfreev(). */
 char **nf_index_list_extra (NfIndex *index, NfFid fid, const char *prefix);
 
-/* Small facts of the share itself: "position", "epoch", "share", "boot" … */
+/* Small facts of the share itself: "position", "epoch", "share", "boot" …; a slice with NULL data removes. Keys are
+ * of printable characters. */
 int nf_index_set_meta (NfIndex *index, const char *key, NfSlice value);
 GBytes *nf_index_get_meta (NfIndex *index, const char *key);

@@ -8,10 +8,16 @@ sync_libnfsync_a_SOURCES = \
 	sync/forward-overlay.c \
 	sync/forward.c \
 	sync/host.h \
+	sync/index-extra.c \
+	sync/index-names.c \
+	sync/index-object.c \
+	sync/index-private.h \
+	sync/index.c \
 	sync/index.h \
 	sync/journal.h \
 	sync/pending-calls.c \
 	sync/pending-calls.h \
+	sync/record.c \
 	sync/record.h \
 	sync/share-internal.h \
 	sync/share.c \

@@ -56,8 +56,14 @@ typedef struct NfTreeDir NfTreeDir;
 int nf_tree_dir (NfTree *tree, NfFid fid, NfTreeDir **ret_dir);
 int nf_tree_dir_fd (NfTreeDir *dir);
 void nf_tree_dir_put (NfTree *tree, NfTreeDir *dir);
-/* Directory FID was moved or removed: forget its descriptor and what lies below it. */
+/* Directory FID was removed or replaced: forget its descriptor. (One that moved may keep it: the descriptor is the
+ * directory, whatever its path.) */
 void nf_tree_forget (NfTree *tree, NfFid fid);
+/* Whoever changes names with system calls of his own says so before the call and after the index has followed: a
+ * reader that finds the two at odds meanwhile waits and looks again, instead of failing with -ESTALE. No function of
+ * this header may be called in between by that thread but nf_tree_dir_fd(), nf_tree_dir_put(), nf_tree_changed(). */
+void nf_tree_changing (NfTree *tree);
+void nf_tree_changed (NfTree *tree);
 
 /* By name. NFS-style: the object at (PARENT, NAME) with its attributes (recorded ones merged in).
  * RET_ATTR->fid is NF_FID_NONE if the index doesn't know the object (RET_IDENT, which may be NULL,
@@ -99,6 +105,10 @@ int nf_tree_readdir (NfTree *tree, NfFid fid, guint64 from, gboolean stat, NfTre
  * caller's); what the filesystem or this process can't set is recorded in the index. */
 int nf_tree_set_attr (NfTree *tree, NfFid fid, int fd_or_minus_1, guint32 mask, const NfAttr *attr);
 
+/* The special fids NF_FID_STAGING, NF_FID_LIMBO, NF_FID_ORPHANS name the hidden directories for nf_tree_dir(); the
+ * objects there have no names (stat shows nlink 0) but are found by fid as all others are.
+ * These functions must not run under a caller's credentials: the hidden directory is the daemon's alone. */
+
 /* Makes an object with ATTR (type, mode, owner, times, rdev) and TARGET in the staging directory,
  * indexed as ATTR->fid but without a name. Then nf_tree_place() gives it its name in one step. */
 int nf_tree_stage (NfTree *tree, const NfAttr *attr, NfSlice target);
@@ -106,11 +116,14 @@ int nf_tree_stage (NfTree *tree, const NfAttr *attr, NfSlice target);
  * limbo, another name; directories move, files are renamed if MOVE_FROM names the old name, else
  * linked). An object that loses its last name by this goes to limbo. Index and names follow. */
 int nf_tree_place (NfTree *tree, NfFid fid, NfFid parent, NfSlice name, const NfNameRef *move_from);
-/* Name (PARENT, NAME) is nothing from now on. An object that loses its last name goes to limbo. */
+/* Both in one, at half the cost. */
+int nf_tree_create (NfTree *tree, const NfAttr *attr, NfSlice target, NfFid parent, NfSlice name);
+/* Name (PARENT, NAME) is nothing from now on, which it may have been before. An object that loses its last name goes to limbo. */
 int nf_tree_unplace (NfTree *tree, NfFid parent, NfSlice name);
 /* Two names change places in one step. */
 int nf_tree_exchange (NfTree *tree, NfFid parent_a, NfSlice name_a, NfFid parent_b, NfSlice name_b);
-/* Removes what is in limbo of FID (recursively for a directory) and from the index. */
+/* Removes FID from limbo or staging (a directory with all that is in it) and from the index. Nothing to do if it isn't
+ * there, -EBUSY if it has a name. */
 int nf_tree_bury (NfTree *tree, NfFid fid);
 /* Moves (PARENT, NAME), of which the index may know nothing, into the quarantine; RET_WHERE its
  * path there. */
@@ -120,5 +133,23 @@ int nf_tree_quarantine (NfTree *tree, NfFid parent, NfSlice name, const char *wh
 int nf_tree_adopt (NfTree *tree, NfFid parent, NfSlice name, NfIdent ident, NfFid fid,
                    guint32 mode);
 
-/* A file in staging that becomes the content of a file later. */
+/* Buries all that is in limbo and staging. For the end of a redo. */
+int nf_tree_sweep (NfTree *tree);
+
+/* A file in staging that becomes the content of file FID later: opened for reading and writing, empty. */
 int nf_tree_stage_file (NfTree *tree, NfFid fid, int *ret_fd);
+/* The staged file becomes file FID, in one step for readers: it gets the mode, owner and xattrs of the present one and
+ * takes over its name; the index knows the new inode. Times are the caller's to set before, on the staged file's
+ * descriptor. -EMLINK if FID has several names: copy in place then. */
+int nf_tree_switch_file (NfTree *tree, NfFid fid);
+void nf_tree_drop_staged_file (NfTree *tree, NfFid fid);
+
+/* Orphans: files that lost their last name while they were open somewhere. Moves (PARENT, NAME), the last name of FID,
+ * there. KEEP_NAME: the name stays, as a second link, for the caller's rename over it, which must come next;
+ * nf_tree_unorphan() puts things right if that fails. -EMLINK if FID has other names. */
+int nf_tree_orphan (NfTree *tree, NfFid fid, NfFid parent, NfSlice name, gboolean keep_name);
+int nf_tree_unorphan (NfTree *tree, NfFid fid, NfFid parent, NfSlice name);
+/* Removes orphan FID and forgets it. */
+int nf_tree_drop_orphan (NfTree *tree, NfFid fid);
+typedef void (*NfTreeOrphanFunc) (NfFid fid, gpointer data);
+int nf_tree_each_orphan (NfTree *tree, NfTreeOrphanFunc func, gpointer data);

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <pthread.h>
+
+#include <lmdb.h>
+
+#include "sync/index.h"
+
+/* What index.c, index-names.c and index-extra.c share. Keys that are numbers and the values' structs are in the
+ * machine's own layout: the file never leaves it. */
+
+struct NfIndex
+{
+  MDB_env *env;
+  MDB_dbi objects;  /* fid → StoredObject */
+  MDB_dbi idents;   /* ino → StoredIdent */
+  MDB_dbi names;    /* fid → parent and name, many */
+  MDB_dbi extras;   /* fid (big-endian) and key → value */
+  MDB_dbi suspects; /* fid → nothing */
+  MDB_dbi meta;     /* key → value */
+
+  pthread_mutex_t lock; /* recursive; guards what follows; held between begin and commit */
+  MDB_txn *write;       /* of the thread that holds the lock */
+  guint depth;
+  gboolean failed;
+  MDB_txn *read;
+  gboolean read_live; /* `read` shows the last commit */
+  NfFid next_fid;
+  NfFid fid_limit; /* reserved up to here */
+
+  guint64 n_suspects; /* atomic */
+  char *path;
+};
+
+typedef struct
+{
+  guint64 ino;
+  gint64 btime;
+  guint32 mode;
+  guint32 suspect;
+  guint32 n_names;
+  guint16 place;
+  guint16 extra;
+} StoredObject;
+
+typedef struct
+{
+  gint64 btime;
+  guint64 fid;
+} StoredIdent;
+
+/* LMDB's errors as -errno. */
+int nf_index_error (int rc);
+
+static inline MDB_val
+index_key (const guint64 *number)
+{
+  return (MDB_val){ sizeof *number, (void *)number };
+}
+
+/* A transaction to read in, with the lock held until nf_index_read_end(); NULL (and no lock) if there is none to be
+ * had, which only a damaged file or a lack of memory causes. */
+MDB_txn *nf_index_read_begin (NfIndex *index);
+void nf_index_read_end (NfIndex *index);
+/* Ends what nf_index_begin() began, RC being how it went: a failure of the caller's own making (-ENOENT, -EINVAL)
+ * that changed nothing leaves an outer transaction valid. Returns RC or the commit's failure. */
+int nf_index_finish (NfIndex *index, int rc);
+
+int nf_index_load (NfIndex *index, MDB_txn *txn, NfFid fid, StoredObject *ret_stored);
+int nf_index_store (NfIndex *index, NfFid fid, const StoredObject *stored);
+/* Drops all recorded attributes of FID. */
+int nf_index_drop_extras (NfIndex *index, NfFid fid);

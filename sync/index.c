@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/index-private.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <gio/gio.h>
+
+/* Transactions. LMDB has one writer and readers that see the last commit. Here one recursive mutex covers both, so the
+ * thread that holds it either has the write transaction, or there is none. Readers share one read transaction, which
+ * is renewed only after a commit: a read between two commits costs the lock and the walk through the B-tree.
+ *
+ * The file is written with pwrite, not through the map: without space a commit fails with ENOSPC and leaves the last
+ * commit as it was, where a store through a map would raise SIGBUS. */
+
+/* Fids are reserved in blocks, so that minting costs a commit only once in a block. */
+#define FID_BLOCK 1024
+/* Address space, not memory nor disk: so much that it needn't be grown in practice. */
+#if GLIB_SIZEOF_VOID_P >= 8
+#define MAP_SIZE_FIRST ((gsize)64 << 30)
+#else
+#define MAP_SIZE_FIRST ((gsize)512 << 20)
+#endif
+/* Where address space is limited (ulimit -v). */
+#define MAP_SIZE_SMALL ((gsize)256 << 20)
+#define FORMAT "nearfs index 1"
+#define META_FIDS "\001fids"
+#define META_FORMAT "\001format"
+
+int
+nf_index_error (int rc)
+{
+  if (rc >= 0)
+    return -rc;
+  switch (rc)
+    {
+    case MDB_NOTFOUND:
+      return -ENOENT;
+    case MDB_MAP_FULL:
+      return -ENOSPC;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+      return -EUCLEAN;
+    case MDB_KEYEXIST:
+      return -EEXIST;
+    default:
+      return -EIO;
+    }
+}
+
+static int
+open_dbs (NfIndex *index, MDB_txn *txn)
+{
+  const struct
+  {
+    const char *name;
+    unsigned flags;
+    MDB_dbi *dbi;
+  } dbs[] = {
+    { "objects", MDB_INTEGERKEY, &index->objects },
+    { "idents", MDB_INTEGERKEY, &index->idents },
+    { "names", MDB_INTEGERKEY | MDB_DUPSORT, &index->names },
+    { "extras", 0, &index->extras },
+    { "suspects", MDB_INTEGERKEY, &index->suspects },
+    { "meta", 0, &index->meta },
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (dbs); i++)
+    {
+      int rc = mdb_dbi_open (txn, dbs[i].name, dbs[i].flags | MDB_CREATE, dbs[i].dbi);
+
+      if (rc != 0)
+        return nf_index_error (rc);
+    }
+  return 0;
+}
+
+/* Marks a new file as ours, or sees that it is. */
+static int
+check_format (NfIndex *index, MDB_txn *txn)
+{
+  MDB_val key = { strlen (META_FORMAT), (void *)META_FORMAT };
+  MDB_val value;
+  int rc = mdb_get (txn, index->meta, &key, &value);
+
+  if (rc == MDB_NOTFOUND)
+    {
+      value = (MDB_val){ strlen (FORMAT), (void *)FORMAT };
+      return nf_index_error (mdb_put (txn, index->meta, &key, &value, 0));
+    }
+  if (rc != 0)
+    return nf_index_error (rc);
+  if (value.mv_size != strlen (FORMAT) || memcmp (value.mv_data, FORMAT, value.mv_size) != 0)
+    return -EUCLEAN;
+  return 0;
+}
+
+static NfFid
+reserved_fids (NfIndex *index, MDB_txn *txn)
+{
+  MDB_val key = { strlen (META_FIDS), (void *)META_FIDS };
+  MDB_val value;
+  NfFid limit = NF_FID_ROOT + 1;
+
+  if (mdb_get (txn, index->meta, &key, &value) == 0 && value.mv_size == sizeof limit)
+    memcpy (&limit, value.mv_data, sizeof limit);
+  return limit;
+}
+
+static int
+set_up (NfIndex *index)
+{
+  MDB_txn *txn;
+  int rc = mdb_txn_begin (index->env, NULL, 0, &txn);
+
+  if (rc != 0)
+    return nf_index_error (rc);
+  rc = open_dbs (index, txn);
+  if (rc == 0)
+    rc = check_format (index, txn);
+  if (rc == 0)
+    {
+      MDB_stat stat;
+
+      index->next_fid = index->fid_limit = reserved_fids (index, txn);
+      rc = nf_index_error (mdb_stat (txn, index->suspects, &stat));
+      if (rc == 0)
+        index->n_suspects = stat.ms_entries;
+    }
+  if (rc != 0)
+    {
+      mdb_txn_abort (txn);
+      return rc;
+    }
+  return nf_index_error (mdb_txn_commit (txn));
+}
+
+static int
+open_env (NfIndex *index, gsize map_size)
+{
+  int rc = mdb_env_create (&index->env);
+
+  if (rc == 0)
+    rc = mdb_env_set_maxdbs (index->env, 8);
+  if (rc == 0)
+    rc = mdb_env_set_mapsize (index->env, map_size);
+  if (rc == 0)
+    rc = mdb_env_open (index->env, index->path,
+                       MDB_NOSYNC | MDB_NOTLS | MDB_NOLOCK | MDB_NOSUBDIR | MDB_NOMEMINIT, 0600);
+  if (rc != 0 && index->env != NULL)
+    {
+      mdb_env_close (index->env);
+      index->env = NULL;
+    }
+  return nf_index_error (rc);
+}
+
+NfIndex *
+nf_index_open (const char *dir, const char *name, GError **error)
+{
+  g_autoptr (NfIndex) index = g_new0 (NfIndex, 1);
+  pthread_mutexattr_t attr;
+  int rc;
+
+  pthread_mutexattr_init (&attr);
+  pthread_mutexattr_settype (&attr, PTHREAD_MUTEX_RECURSIVE);
+  pthread_mutex_init (&index->lock, &attr);
+  pthread_mutexattr_destroy (&attr);
+  index->path = g_build_filename (dir, name, NULL);
+  rc = open_env (index, MAP_SIZE_FIRST);
+  if (rc == -ENOMEM)
+    rc = open_env (index, MAP_SIZE_SMALL);
+  if (rc == 0)
+    rc = set_up (index);
+  if (rc == -EUCLEAN)
+    g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED,
+                 "%s isn't an index of this version of nearfs, or is damaged", index->path);
+  else if (rc != 0)
+    g_set_error (error, G_IO_ERROR, g_io_error_from_errno (-rc), "Can't open the index %s: %s",
+                 index->path, g_strerror (-rc));
+  return rc == 0 ? g_steal_pointer (&index) : NULL;
+}
+
+void
+nf_index_close (NfIndex *index)
+{
+  if (index == NULL)
+    return;
+  g_assert (index->depth == 0);
+  if (index->read != NULL)
+    mdb_txn_abort (index->read);
+  if (index->env != NULL)
+    mdb_env_close (index->env);
+  pthread_mutex_destroy (&index->lock);
+  g_free (index->path);
+  g_free (index);
+}
+
+/* Doubles the map before it gets short: in the middle of a transaction it would be too late. */
+static int
+keep_room (NfIndex *index)
+{
+  MDB_envinfo info;
+  MDB_stat stat;
+
+  if (mdb_env_info (index->env, &info) != 0 || mdb_env_stat (index->env, &stat) != 0)
+    return -EIO;
+  if (info.me_last_pgno < info.me_mapsize / stat.ms_psize / 8 * 7)
+    return 0;
+  return nf_index_error (mdb_env_set_mapsize (index->env, info.me_mapsize * 2));
+}
+
+static void
+drop_read (NfIndex *index)
+{
+  if (index->read_live)
+    mdb_txn_reset (index->read);
+  index->read_live = FALSE;
+}
+
+int
+nf_index_begin (NfIndex *index)
+{
+  int rc;
+
+  pthread_mutex_lock (&index->lock);
+  if (index->depth > 0)
+    {
+      index->depth++;
+      return 0;
+    }
+  drop_read (index);
+  rc = keep_room (index);
+  if (rc == 0)
+    rc = nf_index_error (mdb_txn_begin (index->env, NULL, 0, &index->write));
+  if (rc != 0)
+    {
+      pthread_mutex_unlock (&index->lock);
+      return rc;
+    }
+  index->depth = 1;
+  index->failed = FALSE;
+  return 0;
+}
+
+/* What was minted stays minted, but the block may not have been recorded. */
+static void
+forget_reservation (NfIndex *index)
+{
+  index->fid_limit = index->next_fid;
+}
+
+int
+nf_index_commit (NfIndex *index)
+{
+  MDB_txn *txn = index->write;
+  MDB_stat stat = { 0 };
+  int rc;
+
+  g_assert (index->depth > 0);
+  if (--index->depth > 0)
+    {
+      pthread_mutex_unlock (&index->lock);
+      return 0;
+    }
+  index->write = NULL;
+  if (index->failed)
+    {
+      mdb_txn_abort (txn);
+      rc = -ECANCELED;
+    }
+  else
+    {
+      rc = mdb_stat (txn, index->suspects, &stat);
+      if (rc != 0)
+        mdb_txn_abort (txn);
+      else
+        rc = mdb_txn_commit (txn);
+      rc = nf_index_error (rc);
+    }
+  if (rc == 0)
+    __atomic_store_n (&index->n_suspects, stat.ms_entries, __ATOMIC_RELEASE);
+  else
+    forget_reservation (index);
+  pthread_mutex_unlock (&index->lock);
+  return rc;
+}
+
+void
+nf_index_abort (NfIndex *index)
+{
+  g_assert (index->depth > 0);
+  if (--index->depth > 0)
+    index->failed = TRUE;
+  else
+    {
+      mdb_txn_abort (index->write);
+      index->write = NULL;
+      forget_reservation (index);
+    }
+  pthread_mutex_unlock (&index->lock);
+}
+
+int
+nf_index_finish (NfIndex *index, int rc)
+{
+  if (rc == 0 || (index->depth > 1 && (rc == -ENOENT || rc == -EINVAL)))
+    {
+      int committed = nf_index_commit (index);
+
+      return rc != 0 ? rc : committed;
+    }
+  nf_index_abort (index);
+  return rc;
+}
+
+int
+nf_index_sync (NfIndex *index)
+{
+  return nf_index_error (mdb_env_sync (index->env, 1));
+}
+
+MDB_txn *
+nf_index_read_begin (NfIndex *index)
+{
+  int rc = 0;
+
+  pthread_mutex_lock (&index->lock);
+  if (index->write != NULL)
+    return index->write;
+  if (index->read == NULL)
+    rc = mdb_txn_begin (index->env, NULL, MDB_RDONLY, &index->read);
+  else if (!index->read_live)
+    rc = mdb_txn_renew (index->read);
+  if (rc != 0)
+    {
+      pthread_mutex_unlock (&index->lock);
+      return NULL;
+    }
+  index->read_live = TRUE;
+  return index->read;
+}
+
+void
+nf_index_read_end (NfIndex *index)
+{
+  pthread_mutex_unlock (&index->lock);
+}
+
+/* Records that fids below LIMIT are given. Within a transaction. */
+static int
+reserve_fids (NfIndex *index, NfFid limit)
+{
+  MDB_val key = { strlen (META_FIDS), (void *)META_FIDS };
+  MDB_val value = { sizeof limit, &limit };
+  int rc;
+
+  limit = MAX (limit, reserved_fids (index, index->write));
+  rc = nf_index_error (mdb_put (index->write, index->meta, &key, &value, 0));
+  if (rc == 0)
+    index->fid_limit = limit;
+  return rc;
+}
+
+int
+nf_index_mint (NfIndex *index, NfFid *ret_fid)
+{
+  int rc = 0;
+
+  pthread_mutex_lock (&index->lock);
+  if (index->next_fid >= NF_FID_LIMIT - FID_BLOCK)
+    rc = -EOVERFLOW;
+  else if (index->next_fid >= index->fid_limit)
+    {
+      rc = nf_index_begin (index);
+      if (rc == 0)
+        rc = nf_index_finish (index, reserve_fids (index, index->next_fid + FID_BLOCK));
+    }
+  if (rc == 0)
+    *ret_fid = index->next_fid++;
+  pthread_mutex_unlock (&index->lock);
+  return rc;
+}
+
+int
+nf_index_note_fid (NfIndex *index, NfFid fid)
+{
+  int rc = 0;
+
+  if (fid == NF_FID_NONE || fid >= NF_FID_LIMIT - FID_BLOCK)
+    return -EINVAL;
+  pthread_mutex_lock (&index->lock);
+  if (fid >= index->fid_limit)
+    {
+      rc = nf_index_begin (index);
+      if (rc == 0)
+        rc = nf_index_finish (index, reserve_fids (index, fid + FID_BLOCK));
+    }
+  if (rc == 0 && fid >= index->next_fid)
+    index->next_fid = fid + 1;
+  pthread_mutex_unlock (&index->lock);
+  return rc;
+}
+
+static MDB_val
+meta_key (const char *key)
+{
+  return (MDB_val){ strlen (key), (void *)key };
+}
+
+int
+nf_index_set_meta (NfIndex *index, const char *key, NfSlice value)
+{
+  MDB_val k = meta_key (key);
+  MDB_val v = { value.len, (void *)value.data };
+  int rc = nf_index_begin (index);
+
+  if (rc != 0)
+    return rc;
+  if (value.data == NULL)
+    {
+      rc = mdb_del (index->write, index->meta, &k, NULL);
+      if (rc == MDB_NOTFOUND)
+        rc = 0;
+    }
+  else
+    rc = mdb_put (index->write, index->meta, &k, &v, 0);
+  return nf_index_finish (index, nf_index_error (rc));
+}
+
+GBytes *
+nf_index_get_meta (NfIndex *index, const char *key)
+{
+  MDB_val k = meta_key (key);
+  MDB_val value;
+  GBytes *bytes = NULL;
+  MDB_txn *txn = nf_index_read_begin (index);
+
+  if (txn == NULL)
+    return NULL;
+  if (mdb_get (txn, index->meta, &k, &value) == 0)
+    bytes = g_bytes_new (value.mv_data, value.mv_size);
+  nf_index_read_end (index);
+  return bytes;
+}
