@@ -149,7 +149,7 @@ check_text (const NfConf *conf, guint number, const char *line, gsize len, GErro
     {
       guchar c = (guchar)line[i];
 
-      if ((c < 0x20 && c != '\t' && c != '\r') || c == 0x7f)
+      if ((c < 0x20 && c != '\t' && (c != '\r' || i + 1 < len)) || c == 0x7f)
         return nf_conf_fail (error, NF_MAP_ERROR_SYNTAX, conf, number,
                              "control character 0x%02x; expected text", c);
     }
@@ -259,23 +259,28 @@ scan_lines (Scan *scan, const char *text, gsize len, GError **error)
 NfConf *
 nf_conf_parse (const char *text, gsize len, gsize max, const char *filename, GError **error)
 {
-  g_autoptr (NfConf) conf = g_new0 (NfConf, 1);
-  Scan scan = { .conf = conf };
+  NfConf *conf;
+  Scan scan = { 0 };
   gboolean ok;
 
+  if (len > max)
+    {
+      g_set_error (error, NF_MAP_ERROR, NF_MAP_ERROR_READ, "%s: larger than %zu bytes", filename,
+                   max);
+      return NULL;
+    }
+  conf = g_new0 (NfConf, 1);
   conf->filename = g_strdup (filename);
   conf->groups = g_ptr_array_new_with_free_func (group_free);
   conf->strings = g_string_chunk_new (4096);
-  if (len > max)
-    {
-      nf_conf_fail (error, NF_MAP_ERROR_READ, conf, 0, "larger than %zu bytes", max);
-      return NULL;
-    }
 
+  scan.conf = conf;
   scan.groups = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   scan.keys = g_hash_table_new (g_str_hash, g_str_equal);
   ok = scan_lines (&scan, text, len, error);
   g_hash_table_unref (scan.groups);
   g_hash_table_unref (scan.keys);
-  return ok ? g_steal_pointer (&conf) : NULL;
+  if (!ok)
+    g_clear_pointer (&conf, nf_conf_free);
+  return conf;
 }

@@ -143,9 +143,11 @@ share_details (const NfMapShare *a, const NfMapShare *b)
   return g_strdup (text->str);
 }
 
+/* a is NULL for what is new, b for what is gone. */
 static void
 diff_site (GPtrArray *changes, const NfMapSite *a, const NfMapSite *b)
 {
+  g_assert (a != NULL || b != NULL);
   if (a == NULL)
     add_change (changes, NF_MAP_SITE_ADDED, 0, b->name, NULL);
   else if (b == NULL)
@@ -161,6 +163,7 @@ diff_site (GPtrArray *changes, const NfMapSite *a, const NfMapSite *b)
 static void
 diff_share (GPtrArray *changes, const NfMapShare *a, const NfMapShare *b)
 {
+  g_assert (a != NULL || b != NULL);
   if (a == NULL)
     add_change (changes, NF_MAP_SHARE_ADDED, 0, b->name, b->mount);
   else if (b == NULL)

@@ -62,6 +62,7 @@ Test (map_wrong, syntax_is_refused_with_its_line)
     { "[]\n", 1, "expected a group like" },
     { "[[map]]\n", 1, "expected a group like" },
     { "[map]\nserial = 1\x01\n", 2, "control character 0x01" },
+    { "[map]\nserial = \r1\n", 2, "control character 0x0d" },
     { "[map]\nserial = \xff\n", 2, "expected UTF-8" },
     { SHARE "writers = a\\nb\n", 14, "writers: expected \\s (blank), \\; or \\\\" },
     { SHARE "writers = a\\", 14, "writers: expected \\s" },
