@@ -280,7 +280,8 @@ nf_conf_parse (const char *text, gsize len, gsize max, const char *filename, GEr
   ok = scan_lines (&scan, text, len, error);
   g_hash_table_unref (scan.groups);
   g_hash_table_unref (scan.keys);
-  if (!ok)
-    g_clear_pointer (&conf, nf_conf_free);
-  return conf;
+  if (ok)
+    return conf;
+  nf_conf_free (conf);
+  return NULL;
 }
