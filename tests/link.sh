@@ -136,24 +136,26 @@ ctl delay 10
 at_least '64 MiB over 2 x 10 ms without limit' \
   "$(perl "$dir/client.pl" "$port" bulk 67108864)" 20 20000
 
+# bash forgets a coprocess's descriptors as soon as it has ended, so they are copied.
 coproc CLIENT { perl "$dir/client.pl" "$port" silence; }
-read -r answer <&"${CLIENT[0]}"
+exec 3<&"${CLIENT[0]}" 4>&"${CLIENT[1]}"
+read -r answer <&3
 ctl cut
-echo >&"${CLIENT[1]}"
-read -r answer <&"${CLIENT[0]}"
+echo >&4
+read -r answer <&3
 expect 'cut' "$answer" silent
 ctl heal
-echo >&"${CLIENT[1]}"
-read -r answer <&"${CLIENT[0]}"
+echo >&4
+read -r answer <&3
 expect 'healed' "$answer" heard
-wait "$CLIENT_PID" || true
 
-coproc CLIENT { perl "$dir/client.pl" "$port" wait; }
-read -r answer <&"${CLIENT[0]}"
+mkfifo "$dir/fifo"
+exec 5<>"$dir/fifo"
+perl "$dir/client.pl" "$port" wait >&5 &
+read -r answer <&5
 ctl reset
-read -r answer <&"${CLIENT[0]}"
+read -r answer <&5
 expect 'reset' "$answer" reset
-wait "$CLIENT_PID" || true
 
 expect 'stats' "$(ctl stats | sed 's/up=.* delay/delay/')" 'ok connections=0 delay_ms=10 rate=0 cut=0'
 if ctl nonsense; then
