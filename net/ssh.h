@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <libssh/libssh.h>
+
+#include "net/hub.h"
+#include "net/transport.h"
+
+/* A transport over the channels of a libssh session that is connected, authenticated and not blocking. Takes the
+ * session and the channels, which run their commands. */
+NfTransport *nf_ssh_new (ssh_session session, const ssh_channel *channels, guint n_channels, NfLinkKind kind);
