@@ -48,7 +48,7 @@ start_arrival=$EPOCHREALTIME
 for site in london tokyo; do
   wait_for 10 has_content "$(mnt "$site")/$name" "$text" ||
     fail "the file did not arrive at $site"
-  say "  $site  has it $(ms_since "$start_arrival") ms after nyc's close"
+  say "  $(printf %-7s "$site") has it $(ms_since "$start_arrival") ms after nyc's close"
 done
 has_content "$(backing tokyo projects)/hello.txt" "$text" ||
   fail "the file isn't in tokyo's own directory"
@@ -70,7 +70,7 @@ site_nearfs tokyo status | sed 's/^/  /'
 say
 say "Try it, in another terminal:"
 for site in "${SITES[@]}"; do
-  say "  $site  $(mnt "$site")/projects"
+  say "  $(printf %-7s "$site") $(mnt "$site")/projects"
 done
 say "Ctrl-C ends it and removes all."
 while sleep 1; do
