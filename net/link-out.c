@@ -51,7 +51,8 @@ nf_link_can_move (NfLink *link)
 {
   GBytes *head = g_queue_peek_head (&link->queue);
 
-  return head != NULL && nf_link_cost (g_bytes_get_size (head)) <= link->may_send && lane_with_room (link) != NULL;
+  /* Nothing goes out after a close but its reason: a greeting that was queued may be a refusal by now. */
+  return head != NULL && link->closing == NULL && nf_link_cost (g_bytes_get_size (head)) <= link->may_send && lane_with_room (link) != NULL;
 }
 
 /* The head of the queue, if the credit and a lane allow. */

@@ -15,6 +15,8 @@
  * if the stream is the first of its link. Exactly the magic and one frame are read here: the rest is the link's. */
 
 #define FIRST_WORDS_MS 10000
+/* No version's magic is longer. */
+#define MAGIC_LINE_MAX 32
 
 typedef struct
 {
@@ -93,11 +95,21 @@ read_exactly (Visitor *visitor, guint8 *buffer, gsize len, gint64 until_us, gsiz
   return TRUE;
 }
 
+/* What else has come by now, to quote it. */
+static gsize
+read_rest (Visitor *visitor, guint8 *buffer, gsize size)
+{
+  struct pollfd fd = { visitor->fds.in, POLLIN, 0 };
+  ssize_t n = poll (&fd, 1, 0) > 0 ? read (visitor->fds.in, buffer, size) : 0;
+
+  return n < 0 ? 0 : (gsize) n;
+}
+
 /* Byte by byte, so that what can't be the magic is found without waiting for more. */
 static gboolean
 read_magic (Visitor *visitor, gint64 until_us, GError **error)
 {
-  guint8 line[32];
+  guint8 line[160];
   gsize len = 0;
 
   do
@@ -108,9 +120,12 @@ read_magic (Visitor *visitor, gint64 until_us, GError **error)
         return FALSE;
       len++;
     }
-  while (line[len - 1] != '\n' && len < sizeof line && (len > strlen (NF_MAGIC_WORD) || line[len - 1] == NF_MAGIC[len - 1]));
+  while (line[len - 1] != '\n' && len < MAGIC_LINE_MAX
+         && (len > strlen (NF_MAGIC_WORD) || line[len - 1] == NF_MAGIC[len - 1]));
   if (len == NF_MAGIC_LEN && memcmp (line, NF_MAGIC, len) == 0)
     return TRUE;
+  if (line[len - 1] != '\n')
+    len += read_rest (visitor, line + len, sizeof line - len);
   nf_frame_magic_error (nf_slice (line, len), error);
   return FALSE;
 }
