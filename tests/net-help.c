@@ -104,7 +104,8 @@ nf_test_hub_new (const char *name, const char *map_text, const char *extra)
   static const NfHubEvents events = { on_fill_hello, on_up, on_down, on_message, on_drained };
   NfTestHub *self = g_new0 (NfTestHub, 1);
   g_autofree char *text
-      = g_strdup_printf ("[site]\nname = %s\nroots = /srv/nf\n%s", name, extra == NULL ? "" : extra);
+      = name == NULL ? g_strdup (extra)
+                     : g_strdup_printf ("[site]\nname = %s\nroots = /srv/nf\n%s", name, extra == NULL ? "" : extra);
   g_autoptr (GError) error = NULL;
   pthread_condattr_t attr;
 

@@ -29,7 +29,7 @@ typedef struct
 /* Sites a, b and c share one share; nobody but b can be dialled, so a and c dial b. */
 extern const char nf_test_map[];
 
-/* EXTRA: more lines of the site's configuration, or NULL. */
+/* EXTRA: more lines of the site's configuration, or NULL; with NAME NULL all of it. */
 NfTestHub *nf_test_hub_new (const char *name, const char *map_text, const char *extra);
 /* Stops the hub first. */
 void nf_test_hub_free (NfTestHub *hub);
