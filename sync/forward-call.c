@@ -157,9 +157,9 @@ nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone
         fid = call->copy.fid;
       call_other (forward, file, &msg, fid, done, data, &id, due);
     }
+  if (ret_id) /* before an answer can come, after which the caller's memory may be gone */
+    *ret_id = id;
   pthread_mutex_unlock (&forward->lock);
-  if (ret_id)
-    *ret_id = due->len > 0 ? 0 : id;
   if (down)
     share->host->redial (share->host->data, share->conf.primary);
   nf_forward_due_run (due);

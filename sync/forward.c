@@ -174,7 +174,7 @@ nf_forward_pump_file (NfForward *forward, NfFid fid, GArray *due)
 void
 nf_forward_pump_all (NfForward *forward, GArray *due)
 {
-  g_autofree guint64 *fids = g_new (guint64, g_hash_table_size (forward->calls.by_fid) + 1);
+  g_autofree guint64 *fids = g_new0 (guint64, g_hash_table_size (forward->calls.by_fid) + 1);
   guint n = 0;
   GHashTableIter iter;
   gpointer key;

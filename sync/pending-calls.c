@@ -240,9 +240,11 @@ nf_pending_forget (NfPendingCalls *calls, NfPending *pending)
 {
   NfPendingFile *file = nf_pending_file (calls, pending->msg->write.fid);
 
+  gboolean answered = pending->answered;
+
   if (file && g_queue_remove (&file->overlay, pending))
-    nf_pending_unref (pending);
-  if (!pending->answered)
+    nf_pending_unref (pending); /* by_id has another reference */
+  if (!answered)
     return;
   calls->buffered -= pending->data->len;
   g_hash_table_remove (calls->by_id, &pending->id);
