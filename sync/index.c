@@ -305,6 +305,19 @@ nf_index_abort (NfIndex *index)
   pthread_mutex_unlock (&index->lock);
 }
 
+gboolean
+nf_index_held (NfIndex *index)
+{
+  gboolean held;
+
+  /* Recursive: it can be locked exactly if it is free or ours. */
+  if (pthread_mutex_trylock (&index->lock) != 0)
+    return FALSE;
+  held = index->depth > 0;
+  pthread_mutex_unlock (&index->lock);
+  return held;
+}
+
 int
 nf_index_finish (NfIndex *index, int rc)
 {

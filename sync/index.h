@@ -69,6 +69,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (NfIndex, nf_index_close)
 int nf_index_begin (NfIndex *index);
 int nf_index_commit (NfIndex *index); /* 0 or -errno; on failure nothing of it holds */
 void nf_index_abort (NfIndex *index);
+/* This thread is between begin and commit. */
+gboolean nf_index_held (NfIndex *index);
 /* Everything committed is durable afterwards. */
 int nf_index_sync (NfIndex *index);
 

@@ -24,4 +24,17 @@ sync_libnfsync_a_SOURCES = \
 	sync/share.h \
 	sync/strand.c \
 	sync/strand.h \
+	sync/tree-attr.c \
+	sync/tree-bury.c \
+	sync/tree-dir.c \
+	sync/tree-names.c \
+	sync/tree-orphan.c \
+	sync/tree-place.c \
+	sync/tree-private.h \
+	sync/tree-quarantine.c \
+	sync/tree-read.c \
+	sync/tree-readdir.c \
+	sync/tree-stage.c \
+	sync/tree-xattr.c \
+	sync/tree.c \
 	sync/tree.h
