@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "net/dial.h"
+
 /* Peers, and the beginning and end of their sessions. */
 
 NfPeer *
@@ -152,22 +154,47 @@ bulk_gone (NfSession *session, const char *reason)
   pthread_mutex_unlock (&peer->lock);
 }
 
+/* What the ssh program's words about a host key lack: the command. Empty if they aren't about that. */
+static char *
+host_key_help (NfPeer *peer, const char *ssh, guint port, const char *words)
+{
+  const NfSiteConf *conf = peer->hub->conf;
+  const char *at = ssh == NULL ? NULL : strrchr (ssh, '@');
+  const char *host = at == NULL ? ssh : at + 1;
+  g_autofree char *accept = NULL;
+  g_autofree char *forget = NULL;
+
+  if (host == NULL || strstr (words, "Host key verification failed") == NULL)
+    return g_strdup ("");
+  accept = nf_dial_accept_command (conf, host, port);
+  if (strstr (words, "HAS CHANGED") == NULL)
+    return g_strdup_printf (" If the key is right, accept it with: %s", accept);
+  forget = nf_dial_forget_command (conf, host, port);
+  return g_strdup_printf (" If the change is right, accept it with: %s && %s", forget, accept);
+}
+
 /* The error in words that help at this side. */
 static char *
 end_text (NfSession *session, const GError *error)
 {
   NfPeer *peer = session->peer;
   g_autofree char *ssh = NULL;
+  g_autofree char *help = NULL;
+  guint port;
 
   pthread_mutex_lock (&peer->lock);
   ssh = g_strdup (peer->ssh);
+  port = peer->port;
   pthread_mutex_unlock (&peer->lock);
   if (session->dialling && g_error_matches (error, NF_NET_ERROR, NF_NET_ERROR_NOISE))
     return g_strdup_printf ("the login shell of %s prints text before nearfs relay (its start files must be silent "
                             "without a terminal): %s",
                             ssh == NULL ? peer->name : ssh, error->message);
   if (session->dialling && !session->was_up && g_error_matches (error, NF_NET_ERROR, NF_NET_ERROR_RELAY))
-    return g_strdup_printf ("%s answers: %s", ssh == NULL ? peer->name : ssh, error->message);
+    {
+      help = host_key_help (peer, ssh, port, error->message);
+      return g_strdup_printf ("%s answers: %s%s", ssh == NULL ? peer->name : ssh, error->message, help);
+    }
   return g_strdup (error->message);
 }
 
