@@ -47,11 +47,11 @@ int nf_journal_read (NfJournal *journal, guint64 seq, NfJournalFunc func, gpoint
  * end. */
 GBytes *nf_journal_get (NfJournal *journal, guint64 seq, NfPosition *ret_position);
 
-/* Forgets everything and begins anew after START (a replica that has to compare). */
+/* Forgets everything and begins anew after START, in one step (a replica that has to compare). */
 int nf_journal_restart (NfJournal *journal, NfPosition start);
 /* Cuts everything after SEQ (a parted history). */
 int nf_journal_cut (NfJournal *journal, guint64 seq);
-/* Drops whole segments that are past the limits; those with records after KEEP are spared until
+/* Drops whole segments that are past the limits (ages are told by the records' times); those with records after KEEP are spared until
  * twice the limit. */
 void nf_journal_trim (NfJournal *journal, guint64 keep);
 guint64 nf_journal_bytes (NfJournal *journal);

@@ -14,6 +14,13 @@ sync_libnfsync_a_SOURCES = \
 	sync/index-private.h \
 	sync/index.c \
 	sync/index.h \
+	sync/journal-open.c \
+	sync/journal-private.h \
+	sync/journal-read.c \
+	sync/journal-segment.c \
+	sync/journal-segment.h \
+	sync/journal-trim.c \
+	sync/journal.c \
 	sync/journal.h \
 	sync/pending-calls.c \
 	sync/pending-calls.h \
