@@ -7,6 +7,9 @@
 
 /* What the caller did wrong: an unknown verb, option or argument. */
 #define NF_EXIT_USAGE 2
+#define NF_EXIT_FSCK_USAGE 16
+/* The daemon doesn't answer. */
+#define NF_EXIT_NO_DAEMON 2
 
 /* ARGV[0] is the verb. Returns the exit status. */
 typedef int (*NfVerb) (int argc, char **argv);
@@ -36,6 +39,8 @@ typedef struct
 /* The table, ended by a name of NULL. */
 extern const NfCommand nf_commands[];
 const NfCommand *nf_command_find (const char *name);
+/* Prints what NAME was probably meant to be, and returns NF_EXIT_USAGE. */
+int nf_command_unknown (const char *name);
 
 /* Takes the options of a verb (and --help, which ends the program) out of ARGV. FALSE: an error was printed, with
  * the option that was probably meant; exit with NF_EXIT_USAGE. */

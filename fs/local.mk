@@ -2,7 +2,53 @@
 noinst_LIBRARIES += fs/libnffs.a
 bin_PROGRAMS += nearfs
 
-fs_libnffs_a_SOURCES =
+fs_libnffs_a_SOURCES = \
+	fs/ask-log.c \
+	fs/ask-wait.c \
+	fs/asks.c \
+	fs/asks.h \
+	fs/background.c \
+	fs/background.h \
+	fs/busy.c \
+	fs/busy.h \
+	fs/client.c \
+	fs/client.h \
+	fs/command.c \
+	fs/command.h \
+	fs/control.c \
+	fs/control.h \
+	fs/daemon-private.h \
+	fs/daemon.c \
+	fs/daemon.h \
+	fs/host.c \
+	fs/log.c \
+	fs/log.h \
+	fs/mark.c \
+	fs/mark.h \
+	fs/mount-options.c \
+	fs/mount-options.h \
+	fs/peers.c \
+	fs/point.c \
+	fs/point.h \
+	fs/policy.c \
+	fs/policy.h \
+	fs/pool.c \
+	fs/pool.h \
+	fs/reload.c \
+	fs/report.c \
+	fs/slots.c \
+	fs/status-table.c \
+	fs/status-table.h \
+	fs/users.c \
+	fs/users.h \
+	fs/verb-log.c \
+	fs/verb-map.c \
+	fs/verb-mount.c \
+	fs/verb-relay.c \
+	fs/verb-status.c \
+	fs/verb-umount.c \
+	fs/verb-version.c \
+	fs/verb-wait.c
 
 nearfs_SOURCES = fs/main.c
 nearfs_LDADD = $(FS_LIBS)

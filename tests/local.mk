@@ -67,3 +67,9 @@ test_data += tests/fuzz/seeds/fuzz-map/example tests/fuzz/seeds/fuzz-map/misspel
 check_PROGRAMS += tests/sites/nf-work
 tests_sites_nf_work_SOURCES = tests/sites/nf-work.c
 tests_sites_nf_work_LDADD = $(GLIB_LIBS)
+
+unit_tests += tests/test-pool tests/test-policy
+tests_test_pool_SOURCES = tests/test-pool.c
+tests_test_pool_LDADD = $(FS_UNIT)
+tests_test_policy_SOURCES = tests/test-policy.c
+tests_test_policy_LDADD = $(FS_UNIT)
