@@ -2,11 +2,19 @@
 noinst_LIBRARIES += sync/libnfsync.a
 
 sync_libnfsync_a_SOURCES = \
+	sync/apply-names.c \
+	sync/apply.c \
+	sync/apply.h \
+	sync/blocked.c \
+	sync/blocked.h \
+	sync/compare.c \
 	sync/forward-answer.c \
 	sync/forward-call.c \
 	sync/forward-internal.h \
 	sync/forward-overlay.c \
 	sync/forward.c \
+	sync/heal.c \
+	sync/heal.h \
 	sync/host.h \
 	sync/index-extra.c \
 	sync/index-names.c \
@@ -24,13 +32,26 @@ sync_libnfsync_a_SOURCES = \
 	sync/journal.h \
 	sync/pending-calls.c \
 	sync/pending-calls.h \
+	sync/reconcile-attr.c \
+	sync/reconcile.c \
+	sync/reconcile.h \
 	sync/record.c \
 	sync/record.h \
+	sync/replica-internal.h \
+	sync/replica-ops.c \
+	sync/replica-reads.c \
+	sync/replica-redo.c \
+	sync/replica.c \
+	sync/segments.c \
+	sync/segments.h \
 	sync/share-internal.h \
 	sync/share.c \
 	sync/share.h \
 	sync/strand.c \
 	sync/strand.h \
+	sync/switch.c \
+	sync/transfer.c \
+	sync/transfer.h \
 	sync/tree-attr.c \
 	sync/tree-bury.c \
 	sync/tree-dir.c \

@@ -99,6 +99,8 @@ void nf_primary_close_file (NfPrimary *primary, NfFile *file); /* orphans go wit
 
 /* ---- replica.c (role none: tree and journal NULL, ops only invalidate) ---- */
 NfReplica *nf_replica_new (NfShare *share, GError **error); /* recovers: redo from the position */
+/* Records the position and does nothing more, while what it stands on still is. */
+void nf_replica_stop (NfReplica *replica);
 void nf_replica_free (NfReplica *replica);
 /* A message from the primary, in order, on the one strand that both connections share. ANSWER goes
  * to forward. */

@@ -120,6 +120,8 @@ void
 nf_share_close (NfShare *share)
 {
   drop_strands (share);
+  if (share->replica)
+    nf_replica_stop (share->replica);
   if (share->forward)
     nf_forward_free (share->forward);
   if (share->replica)

@@ -73,3 +73,8 @@ tests_test_pool_SOURCES = tests/test-pool.c
 tests_test_pool_LDADD = $(FS_UNIT)
 tests_test_policy_SOURCES = tests/test-policy.c
 tests_test_policy_LDADD = $(FS_UNIT)
+
+SIM = tests/sim.c tests/sim.h tests/sim-dir.c
+unit_tests += tests/test-replica
+tests_test_replica_SOURCES = tests/test-replica.c $(SIM)
+tests_test_replica_LDADD = $(SYNC_UNIT)

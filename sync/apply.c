@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/apply.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* One record on the tree. Ops are assignments, so that each function here asks what is, and changes it to what the
+ * record says, whether the tree is older or newer than the op: a redo goes over ops that were applied already. */
+
+/* Zeros are written in pieces of this size where the filesystem can't punch. */
+#define ZEROS_SIZE (64 * 1024)
+
+void
+nf_apply_invalidate (NfShare *share, NfInvalKind kind, NfFid fid, guint64 offset, guint64 length)
+{
+  NfInval inval = { .kind = kind, .fid = fid, .offset = offset, .length = length };
+
+  if (share->host->invalidate)
+    share->host->invalidate (share->host->data, share, &inval);
+}
+
+void
+nf_apply_invalidate_name (NfShare *share, NfFid parent, NfSlice name)
+{
+  NfInval inval = { .kind = NF_INVAL_NAME, .parent = parent, .name = name };
+
+  if (share->host->invalidate)
+    share->host->invalidate (share->host->data, share, &inval);
+}
+
+gboolean
+nf_apply_here (NfShare *share, NfFid fid)
+{
+  NfObject object;
+
+  return nf_index_get (share->index, fid, &object) && object.ident.ino != 0;
+}
+
+/* A personal proxy owns the file, but its mode may forbid even the owner to write. */
+static int
+open_forbidden (NfShare *share, NfFid fid)
+{
+  char path[64];
+  struct stat st;
+  int path_fd = nf_tree_open_fid (share->tree, fid, O_PATH);
+
+  if (path_fd < 0)
+    return path_fd;
+  g_snprintf (path, sizeof path, "/proc/self/fd/%d", path_fd);
+  int fd = -EACCES;
+  if (fstat (path_fd, &st) == 0 && S_ISREG (st.st_mode)
+      && fchmodat (AT_FDCWD, path, (st.st_mode & 07777) | 0600, 0) == 0)
+    {
+      fd = open (path, O_RDWR | O_CLOEXEC);
+      if (fd < 0)
+        fd = -errno;
+      if (fchmodat (AT_FDCWD, path, st.st_mode & 07777, 0) != 0 && fd >= 0)
+        {
+          int err = -errno;
+          (void)close (fd);
+          fd = err;
+        }
+    }
+  (void)close (path_fd);
+  return fd;
+}
+
+int
+nf_apply_open (NfShare *share, NfFid fid)
+{
+  int fd = nf_tree_open_fid (share->tree, fid, O_RDWR);
+
+  return fd == -EACCES ? open_forbidden (share, fid) : fd;
+}
+
+int
+nf_apply_write (int fd, guint64 offset, NfSlice bytes)
+{
+  while (bytes.len > 0)
+    {
+      ssize_t n = pwrite (fd, bytes.data, bytes.len, (off_t)offset);
+      if (n < 0 && errno == EINTR)
+        continue;
+      if (n <= 0)
+        return n < 0 ? -errno : -EIO;
+      bytes = nf_slice (bytes.data + n, bytes.len - (gsize)n);
+      offset += (guint64)n;
+    }
+  return 0;
+}
+
+static int
+write_zeros (int fd, guint64 offset, guint64 length)
+{
+  static const guint8 zeros[ZEROS_SIZE];
+  struct stat st;
+
+  if (fstat (fd, &st) != 0)
+    return -errno;
+  /* Past the end there is nothing but zeros: the size is set by the caller. */
+  guint64 end = MIN (offset + length, (guint64)st.st_size);
+  while (offset < end)
+    {
+      gsize n = MIN (end - offset, ZEROS_SIZE);
+      int err = nf_apply_write (fd, offset, nf_slice (zeros, n));
+      if (err != 0)
+        return err;
+      offset += n;
+    }
+  return 0;
+}
+
+int
+nf_apply_range (int fd, NfRangeKind range, guint64 offset, guint64 length, NfSlice bytes)
+{
+  int mode = FALLOC_FL_KEEP_SIZE;
+
+  if (range == NF_RANGE_DATA)
+    return nf_apply_write (fd, offset, bytes);
+  if (length == 0)
+    return 0;
+  if (range == NF_RANGE_HOLE)
+    mode |= FALLOC_FL_PUNCH_HOLE;
+  else if (range == NF_RANGE_ZERO)
+    mode |= FALLOC_FL_ZERO_RANGE;
+  if (fallocate (fd, mode, (off_t)offset, (off_t)length) == 0 || range == NF_RANGE_ALLOC)
+    return 0; /* space reserved ahead is no part of what a file is */
+  if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
+    return -errno;
+  return write_zeros (fd, offset, length);
+}
+
+static int
+apply_data (NfShare *share, const NfRecord *record, NfSlice bytes, guint flags)
+{
+  struct stat st;
+
+  if (!nf_apply_here (share, record->fid))
+    return 0; /* gone meanwhile, or not here yet: whoever brings it brings the content */
+  int fd = nf_apply_open (share, record->fid);
+  if (fd < 0)
+    return fd;
+  int err = nf_apply_range (fd, record->range, record->offset, record->length, bytes);
+  if (err == 0 && fstat (fd, &st) != 0)
+    err = -errno;
+  guint64 before = err == 0 ? (guint64)st.st_size : 0;
+  if (err == 0 && before != record->attr.size && ftruncate (fd, (off_t)record->attr.size) != 0)
+    err = -errno;
+  if (err == 0 && !(flags & NF_APPLY_KEEP_MTIME))
+    err = nf_tree_set_attr (share->tree, record->fid, fd, NF_SET_MTIME, &record->attr);
+  (void)close (fd);
+  if (err == 0 && !(flags & NF_APPLY_OWN))
+    {
+      gboolean resized
+          = before != record->attr.size && record->attr.size < record->offset + record->length;
+      nf_apply_invalidate (share, NF_INVAL_DATA, record->fid, resized ? 0 : record->offset,
+                           resized ? 0 : record->length);
+    }
+  return err;
+}
+
+static int
+apply_attr (NfShare *share, const NfRecord *record, guint flags)
+{
+  guint32 mask
+      = record->mask
+        & (NF_SET_MODE | NF_SET_UID | NF_SET_GID | NF_SET_SIZE | NF_SET_ATIME | NF_SET_MTIME);
+
+  if (mask == 0 || !nf_apply_here (share, record->fid))
+    return 0;
+  int err = 0;
+  if (mask & NF_SET_SIZE)
+    {
+      /* By our own descriptor: the mode may forbid it to all others. */
+      int fd = nf_apply_open (share, record->fid);
+      if (fd < 0)
+        return fd;
+      if (ftruncate (fd, (off_t)record->attr.size) != 0)
+        err = -errno;
+      (void)close (fd);
+    }
+  if (err == 0 && (mask & ~(guint32)NF_SET_SIZE))
+    err = nf_tree_set_attr (share->tree, record->fid, -1, mask & ~(guint32)NF_SET_SIZE,
+                            &record->attr);
+  if (err == 0 && !(flags & NF_APPLY_OWN))
+    {
+      if (mask & NF_SET_SIZE)
+        nf_apply_invalidate (share, NF_INVAL_DATA, record->fid, 0, 0);
+      else
+        nf_apply_invalidate (share, NF_INVAL_ATTR, record->fid, 0, 0);
+    }
+  return err;
+}
+
+static int
+apply_xattr (NfShare *share, const NfRecord *record, guint flags)
+{
+  g_autofree char *name = nf_slice_dup (record->xname);
+  int err;
+
+  if (!nf_apply_here (share, record->fid) || !nf_tree_xattr_shown (name))
+    return 0;
+  if (record->removes)
+    err = nf_tree_removexattr (share->tree, record->fid, name);
+  else
+    err = nf_tree_setxattr (share->tree, record->fid, name, record->value, 0);
+  if (err == -ENODATA)
+    err = 0;
+  if (err == 0 && !(flags & NF_APPLY_OWN))
+    nf_apply_invalidate (share, NF_INVAL_ATTR, record->fid, 0, 0);
+  return err;
+}
+
+int
+nf_apply_with (NfShare *share, const NfRecord *record, NfSlice data_bytes, guint flags,
+               GArray *lost)
+{
+  switch (record->kind)
+    {
+    case NF_OP_NAMES:
+      return nf_apply_names (share, record, flags, lost);
+    case NF_OP_ATTR:
+      return apply_attr (share, record, flags);
+    case NF_OP_XATTR:
+      return apply_xattr (share, record, flags);
+    case NF_OP_DATA:
+      return apply_data (share, record, data_bytes, flags);
+    case NF_OP_ABORT:
+    case NF_OP_EPOCH:
+      return 0;
+    }
+  return -EINVAL;
+}
+
+int
+nf_apply_record (NfShare *share, const NfRecord *record, NfSlice data_bytes, gboolean own)
+{
+  g_autoptr (GArray) lost = g_array_new (FALSE, FALSE, sizeof (NfFid));
+  int err = nf_apply_with (share, record, data_bytes, own ? NF_APPLY_OWN : 0, lost);
+
+  for (guint i = 0; i < lost->len; i++)
+    {
+      NfFid fid = g_array_index (lost, NfFid, i);
+      if (!nf_opens_held (share->opens, fid))
+        (void)nf_tree_bury (share->tree, fid); /* what stays in limbo only costs space */
+    }
+  return err;
+}

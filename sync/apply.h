@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "sync/share-internal.h"
+
+/* The parts of nf_apply_record(), for whoever has to leave something out of an op because it knows newer. */
+
+enum
+{
+  NF_APPLY_OWN = 1,           /* the op is this site's: its kernel knows already */
+  NF_APPLY_KEEP_MTIME = 2,    /* DATA: the file's mtime is newer than the op */
+  NF_APPLY_KEEP_PARENT_0 = 4, /* NAMES: the same of the parent of names[0] */
+  NF_APPLY_KEEP_PARENT_1 = 8, /* … and names[1] */
+};
+
+/* Carries out RECORD. Objects that have lost their last name are appended to LOST (of NfFid); they lie in limbo until
+ * somebody buries them. 0 or -errno; what was done of it then is no harm, as it may be applied again. */
+int nf_apply_with (NfShare *share, const NfRecord *record, NfSlice data_bytes, guint flags,
+                   GArray *lost);
+int nf_apply_names (NfShare *share, const NfRecord *record, guint flags, GArray *lost);
+
+/* Is FID an object of this tree? */
+gboolean nf_apply_here (NfShare *share, NfFid fid);
+/* Opens FID for reading and writing, whatever its mode says. */
+int nf_apply_open (NfShare *share, NfFid fid);
+/* Content of a range, without size and times. */
+int nf_apply_range (int fd, NfRangeKind range, guint64 offset, guint64 length, NfSlice bytes);
+int nf_apply_write (int fd, guint64 offset, NfSlice bytes);
+
+void nf_apply_invalidate (NfShare *share, NfInvalKind kind, NfFid fid, guint64 offset,
+                          guint64 length);
+void nf_apply_invalidate_name (NfShare *share, NfFid parent, NfSlice name);

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "sync/replica-internal.h"
+
+/* A listing of one object at the primary, as of one seq, against what is here. Everything returns 0 or -errno; what
+ * was done then is no harm, and comparing again goes on from there. With the replica's `work` lock. */
+
+typedef struct
+{
+  NfReplica *replica;
+  NfFid fid;
+  guint64 seq;
+  gboolean tree; /* what is below is to be compared, too */
+  gboolean self_seen;
+  NfAttr self;      /* as it is at the primary */
+  GHashTable *seen; /* keys of the names listed so far */
+  gboolean failed;  /* something couldn't be put right: it stays suspect */
+} NfReconcile;
+
+void nf_reconcile_init (NfReconcile *reconcile, NfReplica *replica, NfFid fid, gboolean tree);
+void nf_reconcile_clear (NfReconcile *reconcile);
+/* The entries of one frame. -EBADMSG if they can't be read. */
+int nf_reconcile_frame (NfReconcile *reconcile, NfSlice entries);
+/* The listing is complete: what it doesn't name goes. */
+int nf_reconcile_end (NfReconcile *reconcile);
+
+/* reconcile-attr.c: attributes, xattrs and target of FID. RET_CHANGED is set if anything was different. */
+int nf_reconcile_attr (NfReplica *replica, NfFid fid, const NfDirEntry *entry,
+                       gboolean *ret_changed);
+int nf_reconcile_xattrs (NfReplica *replica, NfFid fid, NfSlice xattrs, gboolean *ret_changed);
+/* Content of a file that came with its entry. */
+int nf_reconcile_content (NfReplica *replica, NfFid fid, NfSlice data, gboolean *ret_changed);
+/* The size, where the content is still to be compared. */
+int nf_reconcile_size (NfReplica *replica, NfFid fid, guint64 size);

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "sync/apply.h"
+#include "sync/blocked.h"
+#include "sync/heal.h"
+#include "sync/transfer.h"
+
+/* What the parts of the replica know of each other:
+ *
+ *   replica.c        subscription, receiving, the position and who is told of it
+ *   replica-ops.c    an op's way from the journal to the tree
+ *   replica-redo.c   opening: what the last life left undone
+ *   replica-reads.c  what may be served from the tree, and the marks
+ *   transfer.c       content under way; switch.c puts it in place
+ *   heal.c           suspects; reconcile.c compares a listing with what is here
+ *
+ * Locks: `work` is held by whoever does any of this (the strand of the primary's messages, or a timer); `lock` is
+ * inner to it and guards the few things that readers look at, so that no read ever waits for an op to be applied. */
+
+/* Ops taken in and not applied: past these the rest stays in the journal, from which it is read again later. */
+#define NF_UNDONE_MAX 16384
+#define NF_UNDONE_COST_MAX (64 * 1024 * 1024)
+/* The primary hears of the position after so many ops or milliseconds. */
+#define NF_PUBLISH_OPS 64
+#define NF_PUBLISH_MS 20
+/* After a failure that somebody has to mend (no space, an I/O error at the primary). */
+#define NF_RETRY_MS 5000
+/* Deferred ops recorded with the position; after a crash whatever comes later is gone over again. */
+#define NF_DEFERRED_MAX 4096
+
+/* An op that is received and not applied. */
+struct NfOp
+{
+  NfHolds holds;
+  NfPosition position;
+  NfPosition before; /* of the op before it */
+  GBytes *owner;     /* of the memory that `record` and `data` point into */
+  NfRecord record;
+  NfSlice data;     /* content of a DATA op, if it is here */
+  GBytes *own_data; /* keeps `data` instead, where it is this site's own write */
+  gboolean own;     /* of this site */
+  gboolean redone;  /* may have been applied, wholly or in part, before a crash */
+  gboolean turn;    /* nothing that it depends on is before it */
+  gint64 since_ms;
+  NfTransfer *transfer; /* whose completion it waits for, or NULL */
+  GList *link;          /* in `undone` */
+};
+
+/* As of which seq something of an object is known, where that is newer than the position: ops up to there are not to
+ * be applied to it again. `times`: the last op that set a directory's mtime. */
+typedef struct
+{
+  guint64 names;
+  guint64 attr;
+  guint64 data;
+  guint64 times;
+} NfStamp;
+
+struct NfReplica
+{
+  NfShare *share;
+  gint refs; /* timers hold one each */
+  pthread_mutex_t work;
+
+  /* guarded by work */
+  gboolean closed;
+  gboolean subscribed; /* ops that come now follow what is received */
+  gboolean fresh;      /* nothing here is known to be right: compare */
+  gboolean no_space;
+  gboolean retry_due;
+  NfPosition received;     /* the end of the journal */
+  NfPosition loaded;       /* taken from there so far */
+  GQueue undone;           /* of NfOp, in order */
+  gsize undone_cost;       /* bytes */
+  NfBlocked *blocked;      /* which of them waits for which */
+  GQueue ready;            /* of NfOp: nothing is before them any more */
+  GQueue stalled;          /* of NfOp: had no space */
+  GHashTable *aborted;     /* of seq, known to have had no effect */
+  GHashTable *stamps;      /* fid → NfStamp */
+  guint stamps_swept;      /* how many there were after the last sweep */
+  guint64 redo_upto;       /* the last life had dealt with ops up to here, … */
+  GHashTable *redo_undone; /* … but these */
+  guint64 redo_end;        /* received in the last life */
+  GArray *lost;            /* of NfFid: without a name, to be buried */
+  NfTransfers *transfers;
+  NfHeal *heal;
+  guint unpublished; /* ops applied that the primary hasn't been told of */
+  gint64 published_ms;
+  gboolean publish_due;
+  NfPosition published;
+
+  pthread_mutex_t lock;
+  /* guarded by lock */
+  NfPosition applied;      /* no op up to here is missing */
+  NfPosition known;        /* as `received` */
+  gint64 oldest_ms;        /* since when the first op not applied has been here; 0: none */
+  guint64 missing_bytes;   /* content under way */
+  guint64 taken_seq;       /* ops up to here are applied or in undone_seqs */
+  GHashTable *undone_seqs; /* of seq */
+  GHashTable *marks;       /* key → seq */
+  GHashTable *marks_of;    /* seq → GArray of keys */
+  GHashTable *mark_fids;   /* fid → seq: which of the marks are of objects */
+  guint64 filled;
+  guint64 fill_total;
+  char state[32];
+  char trouble[256];
+  gint n_marks; /* atomic, so that a share without any costs nothing */
+};
+
+NfReplica *nf_replica_ref (NfReplica *replica);
+void nf_replica_unref (NfReplica *replica);
+/* FUNC (REPLICA) later on some worker; it has to call nf_replica_unref(). */
+void nf_replica_after (NfReplica *replica, guint delay_ms, NfFunc func);
+/* Tries again soon what failed for lack of space or the like. */
+void nf_replica_retry_later (NfReplica *replica);
+void nf_replica_trouble (NfReplica *replica, const char *what); /* NULL: over */
+gint64 nf_replica_now_ms (NfReplica *replica);
+gboolean nf_replica_send (NfReplica *replica, gboolean bulk, const NfMsg *msg);
+/* Everything that can go on now goes on. At the end of whatever changed something. */
+void nf_replica_settle (NfReplica *replica);
+/* Records the position (with the deferred ops) in the index. */
+int nf_replica_save (NfReplica *replica);
+/* Nothing here is known to be right: everything is to be compared. */
+int nf_replica_suspect_all (NfReplica *replica);
+
+/* replica-ops.c */
+/* The next op: RECORD and DATA point into OWNER. */
+void nf_replica_take (NfReplica *replica, NfPosition position, GBytes *owner, NfSlice record,
+                      NfSlice data);
+void nf_replica_run (NfReplica *replica, NfOp *op);
+/* OP waited for content that has been switched in, or will never come. */
+void nf_replica_resume (NfReplica *replica, NfOp *op);
+void nf_replica_op_free (NfOp *op);
+void nf_replica_drop_undone (NfReplica *replica);
+const NfStamp *nf_replica_stamp (NfReplica *replica, NfFid fid); /* never NULL */
+NfStamp *nf_replica_stamp_edit (NfReplica *replica, NfFid fid);
+void nf_replica_sweep_stamps (NfReplica *replica);
+void nf_replica_bury (NfReplica *replica);
+/* Does OP change content: a range or the size? */
+gboolean nf_op_is_content (const NfOp *op);
+/* And are its bytes missing? */
+gboolean nf_op_lacks_bytes (const NfOp *op);
+
+/* replica-redo.c */
+gboolean nf_replica_recover (NfReplica *replica, GError **error);
+void nf_replica_load_more (NfReplica *replica);
+
+/* replica-reads.c */
+void nf_replica_marks_init (NfReplica *replica);
+void nf_replica_marks_clear (NfReplica *replica);
+/* Op SEQ is applied (ALL: and all before it). With `lock`. */
+void nf_replica_unmark (NfReplica *replica, guint64 seq, gboolean all);
+
+/* Content suspicion that is confined to ranges ("dirty"), or to nothing less than the whole file. */
+int nf_dirty_add (NfShare *share, NfFid fid, guint64 start, guint64 end);
+int nf_dirty_whole (NfShare *share, NfFid fid);
+int nf_dirty_clear (NfShare *share, NfFid fid);
+/* FALSE if it is the whole file. FUNC for each range. */
+gboolean nf_dirty_each (NfShare *share, NfFid fid, NfSegmentFunc func, gpointer data);

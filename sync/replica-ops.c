@@ -1,0 +1,560 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/replica-internal.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+/* An op's way from the journal to the tree.
+ *
+ * Most ops find nothing deferred and have all they need: they are applied as they come. An op whose content isn't
+ * here is attached to its file's transfer; an op that touches what an earlier deferred one touches waits for it
+ * (blocked.c). `undone` holds these in order; the position is just before its head.
+ *
+ * What a listing or a fetch has brought is as of a seq of its own, often ahead of the position. Stamps remember it, and
+ * an op up to there is narrowed to what it says of other things. */
+
+gboolean
+nf_op_is_content (const NfOp *op)
+{
+  return op->record.kind == NF_OP_DATA
+         || (op->record.kind == NF_OP_ATTR && (op->record.mask & NF_SET_SIZE));
+}
+
+gboolean
+nf_op_lacks_bytes (const NfOp *op)
+{
+  return op->record.kind == NF_OP_DATA && op->record.range == NF_RANGE_DATA && op->record.length > 0
+         && op->data.len != op->record.length;
+}
+
+/* ---- stamps ---- */
+
+const NfStamp *
+nf_replica_stamp (NfReplica *replica, NfFid fid)
+{
+  static const NfStamp none;
+  const NfStamp *stamp = g_hash_table_lookup (replica->stamps, &fid);
+
+  return stamp ? stamp : &none;
+}
+
+NfStamp *
+nf_replica_stamp_edit (NfReplica *replica, NfFid fid)
+{
+  NfStamp *stamp = g_hash_table_lookup (replica->stamps, &fid);
+
+  if (!stamp)
+    {
+      stamp = g_new0 (NfStamp, 1);
+      g_hash_table_insert (replica->stamps, g_memdup2 (&fid, sizeof fid), stamp);
+    }
+  return stamp;
+}
+
+static gboolean
+is_past (gpointer key, gpointer value, gpointer data)
+{
+  const NfStamp *stamp = value;
+  guint64 applied = *(guint64 *)data;
+
+  return stamp->names <= applied && stamp->attr <= applied && stamp->data <= applied
+         && stamp->times <= applied;
+}
+
+void
+nf_replica_sweep_stamps (NfReplica *replica)
+{
+  guint n = g_hash_table_size (replica->stamps);
+
+  /* A walk over all of them is worth it when nothing is left to compare with, or when they have doubled. */
+  if (n == 0 || (replica->undone.length > 0 && n < 2 * replica->stamps_swept + 1024))
+    return;
+  guint64 applied = replica->undone.length > 0 ? ((NfOp *)replica->undone.head->data)->before.seq
+                                               : replica->loaded.seq;
+  g_hash_table_foreach_remove (replica->stamps, is_past, &applied);
+  replica->stamps_swept = g_hash_table_size (replica->stamps);
+}
+
+/* ---- keys ---- */
+
+static void
+hold_names (NfReplica *replica, NfOp *op)
+{
+  const NfRecord *record = &op->record;
+  NfShare *share = replica->share;
+
+  for (guint i = 0; i < record->n_names; i++)
+    {
+      const NfNameIs *name = &record->names[i];
+      NfAttr attr;
+
+      nf_holds_add (&op->holds, nf_key_name (name->parent, name->name), TRUE);
+      nf_holds_add (&op->holds, nf_key_fid (name->parent), FALSE);
+      if (name->fid != NF_FID_NONE)
+        nf_holds_add (&op->holds, nf_key_fid (name->fid), TRUE);
+      /* What has the name now is displaced. If an earlier op is still to change that, the name's key holds us. */
+      if (nf_tree_lookup (share->tree, name->parent, name->name, &attr, NULL) == 0
+          && attr.fid != NF_FID_NONE)
+        nf_holds_add (&op->holds, nf_key_fid (attr.fid), TRUE);
+    }
+}
+
+static void
+hold (NfReplica *replica, NfOp *op)
+{
+  op->holds.owner = op;
+  if (op->record.kind == NF_OP_NAMES)
+    hold_names (replica, op);
+  if (op->record.fid != NF_FID_NONE)
+    nf_holds_add (&op->holds, nf_key_fid (op->record.fid), TRUE);
+}
+
+/* ---- the end of an op ---- */
+
+void
+nf_replica_op_free (NfOp *op)
+{
+  g_clear_pointer (&op->owner, g_bytes_unref);
+  g_clear_pointer (&op->own_data, g_bytes_unref);
+  g_free (op);
+}
+
+static gsize
+cost_of (const NfOp *op)
+{
+  return sizeof *op + (op->owner ? g_bytes_get_size (op->owner) : 0);
+}
+
+/* The position may have moved: tells the readers. */
+static void
+move_position (NfReplica *replica, guint64 done_seq, gboolean deferred)
+{
+  const NfOp *head = g_queue_peek_head (&replica->undone);
+
+  pthread_mutex_lock (&replica->lock);
+  replica->applied = head ? head->before : replica->loaded;
+  replica->oldest_ms = head ? head->since_ms : 0;
+  replica->taken_seq = MAX (replica->taken_seq, done_seq);
+  if (deferred)
+    g_hash_table_remove (replica->undone_seqs, &done_seq);
+  nf_replica_unmark (replica, done_seq, FALSE);
+  pthread_mutex_unlock (&replica->lock);
+  replica->unpublished++;
+}
+
+static void
+finish (NfReplica *replica, NfOp *op)
+{
+  gboolean deferred = op->link != NULL;
+
+  if (deferred)
+    {
+      g_queue_delete_link (&replica->undone, op->link);
+      op->link = NULL;
+      replica->undone_cost -= cost_of (op);
+      nf_blocked_leave (replica->blocked, &op->holds, &replica->ready);
+    }
+  move_position (replica, op->position.seq, deferred);
+  if (op->own && op->record.reqid != 0)
+    nf_forward_applied (replica->share->forward, op->record.reqid);
+  if (deferred)
+    nf_replica_op_free (op);
+}
+
+/* ---- carrying out ---- */
+
+/* Leaves out of RECORD what is known newer. FALSE: nothing is left. */
+static gboolean
+narrow_names (NfReplica *replica, NfRecord *record, guint *flags)
+{
+  static const guint keep[] = { NF_APPLY_KEEP_PARENT_0, NF_APPLY_KEEP_PARENT_1 };
+  guint n = 0;
+
+  for (guint i = 0; i < record->n_names; i++)
+    {
+      const NfStamp *stamp = nf_replica_stamp (replica, record->names[i].parent);
+      if (stamp->names >= record->seq)
+        {
+          if (i == 0)
+            record->creates = FALSE;
+          continue;
+        }
+      if (stamp->attr >= record->seq || stamp->times > record->seq)
+        *flags |= keep[n];
+      record->names[n++] = record->names[i];
+    }
+  record->n_names = n;
+  return n > 0;
+}
+
+static gboolean
+narrow_attr (NfReplica *replica, NfRecord *record)
+{
+  const NfStamp *stamp = nf_replica_stamp (replica, record->fid);
+
+  if (stamp->attr >= record->seq)
+    record->mask &= NF_SET_SIZE;
+  if (stamp->data >= record->seq)
+    record->mask &= ~(guint32)NF_SET_SIZE;
+  return record->mask != 0;
+}
+
+/* An op on content that is known newer, or known not to be right, says no more than the mtime (and the size). */
+static void
+to_attr (NfRecord *record, guint32 mask)
+{
+  record->kind = NF_OP_ATTR;
+  record->mask = mask;
+}
+
+static gboolean
+narrow_data (NfReplica *replica, const NfOp *op, NfRecord *record, guint *flags)
+{
+  const NfStamp *stamp = nf_replica_stamp (replica, record->fid);
+
+  if (stamp->data >= record->seq)
+    to_attr (record, stamp->attr >= record->seq ? 0 : NF_SET_MTIME);
+  else if (nf_op_lacks_bytes (op))
+    to_attr (record, NF_SET_SIZE | (stamp->attr >= record->seq ? 0 : NF_SET_MTIME));
+  else if (stamp->attr >= record->seq)
+    *flags |= NF_APPLY_KEEP_MTIME;
+  return record->kind == NF_OP_DATA || record->mask != 0;
+}
+
+static gboolean
+narrow (NfReplica *replica, const NfOp *op, NfRecord *record, guint *flags)
+{
+  switch (record->kind)
+    {
+    case NF_OP_NAMES:
+      return narrow_names (replica, record, flags);
+    case NF_OP_ATTR:
+      return narrow_attr (replica, record);
+    case NF_OP_XATTR:
+      return nf_replica_stamp (replica, record->fid)->attr < record->seq;
+    case NF_OP_DATA:
+      return narrow_data (replica, op, record, flags);
+    default:
+      return FALSE;
+    }
+}
+
+/* While ops are deferred, a later one may have set a directory's mtime before an earlier one gets its turn. */
+static void
+note_times (NfReplica *replica, const NfRecord *record)
+{
+  if (record->kind != NF_OP_NAMES || replica->undone.length == 0)
+    return;
+  for (guint i = 0; i < record->n_names; i++)
+    {
+      NfStamp *stamp = nf_replica_stamp_edit (replica, record->names[i].parent);
+      stamp->times = MAX (stamp->times, record->seq);
+    }
+}
+
+static void
+suspect_touched (NfReplica *replica, const NfRecord *record)
+{
+  NfIndex *index = replica->share->index;
+
+  for (guint i = 0; i < record->n_names; i++)
+    {
+      (void)nf_index_set_suspect (index, record->names[i].parent, NF_SUSPECT_NAMES, 0);
+      nf_heal_add (replica->heal, record->names[i].parent);
+    }
+  if (record->kind == NF_OP_DATA)
+    (void)nf_dirty_whole (replica->share, record->fid);
+  if (record->kind != NF_OP_NAMES)
+    (void)nf_index_set_suspect (index, record->fid, NF_SUSPECT_ATTR, 0);
+  nf_heal_add (replica->heal, record->fid);
+}
+
+static gboolean
+is_no_space (int err)
+{
+  return err == -ENOSPC || err == -EDQUOT || err == -ENOMEM || err == -EMFILE || err == -ENFILE;
+}
+
+/* What couldn't be carried out becomes suspect: then it isn't served, and the healing puts it right. */
+static void
+give_up (NfReplica *replica, const NfRecord *record, int err)
+{
+  g_autofree char *line = nf_record_describe (record);
+  g_autofree char *text
+      = g_strdup_printf ("op %" G_GUINT64_FORMAT " couldn't be applied (%s): what it touches is "
+                         "compared with the primary's",
+                         record->seq, g_strerror (-err));
+
+  g_warning ("share %s: %s: %s", replica->share->conf.name, text, line);
+  suspect_touched (replica, record);
+}
+
+/* Placeholders and files that are still to be filled came in. */
+static void
+note_suspects (NfReplica *replica, const NfRecord *record, guint64 before)
+{
+  if (nf_index_suspects (replica->share->index) == before)
+    return;
+  for (guint i = 0; i < record->n_names; i++)
+    {
+      nf_heal_add (replica->heal, record->names[i].parent);
+      if (record->names[i].fid != NF_FID_NONE)
+        nf_heal_add (replica->heal, record->names[i].fid);
+    }
+}
+
+/* 0, or -errno if there is no space for it now. */
+static int
+carry_out (NfReplica *replica, NfOp *op)
+{
+  NfRecord record = op->record;
+  guint flags = op->own ? NF_APPLY_OWN : 0;
+  guint64 suspects = nf_index_suspects (replica->share->index);
+
+  if (!narrow (replica, op, &record, &flags))
+    return 0;
+  int err = nf_apply_with (replica->share, &record, op->data, flags, replica->lost);
+  if (is_no_space (err))
+    return err;
+  if (err != 0)
+    give_up (replica, &record, err);
+  else
+    note_times (replica, &record);
+  if (record.kind == NF_OP_NAMES)
+    note_suspects (replica, &record, suspects);
+  return 0;
+}
+
+/* The file's content isn't trusted anyway: the range is fetched when that is put right. */
+static gboolean
+only_note_range (NfReplica *replica, const NfOp *op)
+{
+  NfObject object;
+  guint64 start = op->record.offset;
+
+  if (!nf_index_get (replica->share->index, op->record.fid, &object) || object.ident.ino == 0)
+    return TRUE; /* gone, or not here yet */
+  if (!(object.suspect & NF_SUSPECT_DATA) && !op->redone)
+    return FALSE;
+  (void)nf_dirty_add (replica->share, op->record.fid, start, start + op->record.length);
+  nf_heal_add (replica->heal, op->record.fid);
+  return TRUE;
+}
+
+/* OP's turn has come. TRUE: it is over. */
+static gboolean
+step (NfReplica *replica, NfOp *op)
+{
+  if (op->transfer)
+    return FALSE;
+  if (nf_op_is_content (op) && nf_replica_stamp (replica, op->record.fid)->data < op->position.seq)
+    {
+      gboolean lacks = nf_op_lacks_bytes (op);
+      if (nf_transfers_find (replica->transfers, op->record.fid)
+          || (lacks && !only_note_range (replica, op)))
+        {
+          nf_transfers_attach (replica->transfers, op);
+          return FALSE;
+        }
+    }
+  if (carry_out (replica, op) != 0)
+    {
+      g_queue_push_tail (&replica->stalled, op);
+      replica->no_space = TRUE;
+      nf_replica_retry_later (replica);
+      return FALSE;
+    }
+  nf_host_point (replica->share->host, "replica-applied");
+  return TRUE;
+}
+
+void
+nf_replica_run (NfReplica *replica, NfOp *op)
+{
+  op->turn = TRUE;
+  if (step (replica, op))
+    finish (replica, op);
+}
+
+void
+nf_replica_resume (NfReplica *replica, NfOp *op)
+{
+  op->transfer = NULL;
+  if (op->turn)
+    g_queue_push_tail (&replica->ready, op);
+}
+
+/* ---- taking in ---- */
+
+static void
+defer (NfReplica *replica, NfOp *op)
+{
+  op->link = g_list_alloc ();
+  op->link->data = op;
+  g_queue_push_tail_link (&replica->undone, op->link);
+  replica->undone_cost += cost_of (op);
+  pthread_mutex_lock (&replica->lock);
+  g_hash_table_add (replica->undone_seqs, g_memdup2 (&op->position.seq, sizeof op->position.seq));
+  replica->taken_seq = op->position.seq;
+  if (replica->oldest_ms == 0)
+    replica->oldest_ms = op->since_ms;
+  pthread_mutex_unlock (&replica->lock);
+}
+
+/* Can it be carried out right now, without any bookkeeping? */
+static gboolean
+is_plain (NfReplica *replica, const NfOp *op)
+{
+  if (!nf_blocked_empty (replica->blocked) || replica->stalled.length > 0)
+    return FALSE;
+  return !nf_op_is_content (op)
+         || (!nf_op_lacks_bytes (op) && !nf_transfers_find (replica->transfers, op->record.fid));
+}
+
+/* Content that is missing is asked for at once, even if the op's turn is far off. */
+static void
+ask_early (NfReplica *replica, NfOp *op, gboolean free)
+{
+  if (!nf_op_is_content (op)
+      || nf_replica_stamp (replica, op->record.fid)->data >= op->position.seq)
+    return;
+  NfObject object;
+  gboolean here
+      = nf_index_get (replica->share->index, op->record.fid, &object) && object.ident.ino != 0;
+  gboolean under_way = nf_transfers_find (replica->transfers, op->record.fid) != NULL;
+
+  if (!under_way && (!nf_op_lacks_bytes (op) || (free && op->redone)))
+    return;
+  /* A file that isn't here comes with an op before this one; one that isn't trusted is somebody else's care. */
+  if (!under_way && (here ? (object.suspect & NF_SUSPECT_DATA) != 0 : free))
+    return;
+  nf_transfers_attach (replica->transfers, op);
+}
+
+static void
+take_op (NfReplica *replica, NfOp *op)
+{
+  if (is_plain (replica, op))
+    {
+      if (carry_out (replica, op) == 0)
+        {
+          nf_host_point (replica->share->host, "replica-applied");
+          finish (replica, op);
+          return;
+        }
+      replica->no_space = TRUE;
+      nf_replica_retry_later (replica);
+    }
+  NfOp *kept = g_memdup2 (op, sizeof *op);
+  kept->owner = op->owner ? g_bytes_ref (op->owner) : NULL;
+  op->own_data = NULL; /* is the copy's now */
+  hold (replica, kept);
+  defer (replica, kept);
+  gboolean free = nf_blocked_enter (replica->blocked, &kept->holds);
+  ask_early (replica, kept, free);
+  if (free && replica->no_space && !kept->transfer)
+    {
+      kept->turn = TRUE;
+      g_queue_push_tail (&replica->stalled, kept);
+    }
+  else if (free)
+    g_queue_push_tail (&replica->ready, kept);
+}
+
+static void
+begin_reign (NfReplica *replica, guint64 epoch)
+{
+  NfShare *share = replica->share;
+
+  pthread_mutex_lock (&share->lock);
+  share->epoch = MAX (share->epoch, epoch);
+  pthread_mutex_unlock (&share->lock);
+}
+
+void
+nf_replica_take (NfReplica *replica, NfPosition position, GBytes *owner, NfSlice record,
+                 NfSlice data)
+{
+  NfShare *share = replica->share;
+  NfOp op = { .position = position,
+              .before = replica->loaded,
+              .owner = owner,
+              .data = data,
+              .since_ms = nf_replica_now_ms (replica),
+              .redone = position.seq <= replica->redo_end };
+  gboolean known = nf_record_decode (record, &op.record);
+
+  replica->loaded = position;
+  if (known && op.record.kind == NF_OP_EPOCH)
+    begin_reign (replica, op.record.epoch);
+  /* The journal took it, so it can only be a kind of record that this version doesn't know. */
+  if (!known || op.record.kind == NF_OP_EPOCH || op.record.kind == NF_OP_ABORT
+      || g_hash_table_contains (replica->aborted, &position.seq)
+      || (op.redone && position.seq <= replica->redo_upto
+          && !g_hash_table_contains (replica->redo_undone, &position.seq)))
+    {
+      move_position (replica, position.seq, FALSE);
+      return;
+    }
+  if (op.redone && g_hash_table_contains (replica->redo_undone, &position.seq))
+    op.redone = FALSE;
+  op.own = nf_slice_equal (op.record.site, nf_slice_str (share->conf.site));
+  if (op.own && nf_op_lacks_bytes (&op) && op.record.reqid != 0)
+    {
+      op.own_data = nf_forward_written (share->forward, op.record.reqid);
+      if (op.own_data)
+        op.data = nf_slice (g_bytes_get_data (op.own_data, NULL), g_bytes_get_size (op.own_data));
+      if (nf_op_lacks_bytes (&op)) /* more or less was written than it was asked to */
+        op.data = NF_SLICE_NONE;
+    }
+  take_op (replica, &op);
+  g_clear_pointer (&op.own_data, g_bytes_unref);
+}
+
+void
+nf_replica_drop_undone (NfReplica *replica)
+{
+  NfOp *op;
+
+  g_queue_clear (&replica->ready);
+  g_queue_clear (&replica->stalled);
+  while ((op = g_queue_peek_head (&replica->undone)))
+    {
+      g_queue_delete_link (&replica->undone, op->link);
+      nf_blocked_leave (replica->blocked, &op->holds, NULL);
+      nf_replica_op_free (op);
+    }
+  replica->undone_cost = 0;
+  pthread_mutex_lock (&replica->lock);
+  g_hash_table_remove_all (replica->undone_seqs);
+  replica->oldest_ms = 0;
+  pthread_mutex_unlock (&replica->lock);
+}
+
+/* ---- objects without a name ---- */
+
+void
+nf_replica_bury (NfReplica *replica)
+{
+  NfShare *share = replica->share;
+
+  /* While names are compared, or gone over again, what has no name may still get one. */
+  if (replica->lost->len == 0 || !nf_heal_names_settled (replica->heal)
+      || replica->loaded.seq < replica->redo_end)
+    return;
+  g_autoptr (GArray) lost = g_steal_pointer (&replica->lost);
+  replica->lost = g_array_new (FALSE, FALSE, sizeof (NfFid));
+  for (guint i = 0; i < lost->len; i++)
+    {
+      NfFid fid = g_array_index (lost, NfFid, i);
+      NfObject object;
+      if (!nf_index_get (share->index, fid, &object) || object.place != NF_PLACE_LIMBO)
+        continue;
+      /* Read by a handle of this site, or about to get content: later. */
+      if (nf_opens_held (share->opens, fid) || nf_transfers_find (replica->transfers, fid)
+          || nf_tree_bury (share->tree, fid) != 0)
+        g_array_append_val (replica->lost, fid);
+    }
+}

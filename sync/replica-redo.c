@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/replica-internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What a life leaves to the next one. In the index:
+ *
+ *   position  epoch, seq, chain of the last op before which none is missing; then the seq up to which ops had been
+ *             dealt with, and those of them that were deferred
+ *   aborted   ops known to have had no effect at the primary
+ *   boot      the system's boot; "clean" while nothing is running
+ *
+ * After kill -9 what was written is there, so only ops after the recorded position, less those known to be dealt
+ * with, are gone over again: names and attributes are applied, and where content was perhaps half-written the range is
+ * suspect until it has been fetched. After a power cut nothing recorded without a sync can be believed: everything is
+ * compared. */
+
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+#define DIRTY_KEY "dirty"
+/* Ranges of one file that are remembered singly. */
+#define DIRTY_MAX 1024
+
+/* ---- the recorded position ---- */
+
+int
+nf_replica_save (NfReplica *replica)
+{
+  g_auto (NfBuf) buf = NF_BUF_INIT;
+  NfPosition position = nf_replica_position (replica);
+  guint64 upto = replica->loaded.seq;
+  guint n = 0;
+
+  nf_buf_put_u64 (&buf, position.epoch);
+  nf_buf_put_u64 (&buf, position.seq);
+  nf_buf_put_u64 (&buf, position.chain);
+  gsize upto_at = buf.len;
+  nf_buf_put_u64 (&buf, upto);
+  for (GList *l = replica->undone.head; l; l = l->next)
+    {
+      const NfOp *op = l->data;
+      if (n++ == NF_DEFERRED_MAX)
+        {
+          nf_buf_set_u64 (&buf, upto_at, op->before.seq);
+          break;
+        }
+      nf_buf_put_u64 (&buf, op->position.seq);
+    }
+  return nf_index_set_meta (replica->share->index, "position", nf_buf_slice (&buf));
+}
+
+static void
+read_seqs (NfReader *reader, GHashTable *set)
+{
+  while (nf_reader_left (reader) >= 8)
+    {
+      guint64 seq = nf_reader_u64 (reader);
+      g_hash_table_add (set, g_memdup2 (&seq, sizeof seq));
+    }
+}
+
+static NfReader
+reader_of (GBytes *bytes)
+{
+  gsize len;
+  const guint8 *data = g_bytes_get_data (bytes, &len);
+
+  return nf_reader (nf_slice (data, len));
+}
+
+/* FALSE if there is none, or none that fits the journal. */
+static gboolean
+restore_position (NfReplica *replica)
+{
+  NfIndex *index = replica->share->index;
+  g_autoptr (GBytes) bytes = nf_index_get_meta (index, "position");
+  g_autoptr (GBytes) aborted = nf_index_get_meta (index, "aborted");
+  NfPosition position, at;
+
+  if (!bytes)
+    return FALSE;
+  NfReader reader = reader_of (bytes);
+  position.epoch = nf_reader_u64 (&reader);
+  position.seq = nf_reader_u64 (&reader);
+  position.chain = nf_reader_u64 (&reader);
+  replica->redo_upto = nf_reader_u64 (&reader);
+  if (reader.failed || !nf_journal_position_at (replica->share->journal, position.seq, &at)
+      || at.chain != position.chain)
+    return FALSE;
+  read_seqs (&reader, replica->redo_undone);
+  if (aborted)
+    {
+      reader = reader_of (aborted);
+      read_seqs (&reader, replica->aborted);
+    }
+  replica->applied = replica->loaded = position;
+  return TRUE;
+}
+
+static gboolean
+collect_aborted (NfPosition position, NfSlice bytes, gpointer data)
+{
+  NfReplica *replica = data;
+  NfRecord record;
+
+  (void)position;
+  if (nf_record_decode (bytes, &record) && record.kind == NF_OP_ABORT)
+    g_hash_table_add (replica->aborted, g_memdup2 (&record.aborted, sizeof record.aborted));
+  return TRUE;
+}
+
+/* ---- power cuts ---- */
+
+static GBytes *
+boot_id (void)
+{
+  g_autofree char *text = NULL;
+  gsize len = 0;
+
+  if (!g_file_get_contents (BOOT_ID, &text, &len, NULL))
+    return g_bytes_new_static ("?", 1);
+  return g_bytes_new_take (g_steal_pointer (&text), len);
+}
+
+/* Did the last life end in order, or at least in this boot? Notes that another life has begun. */
+static gboolean
+is_whole (NfReplica *replica, int *ret_err)
+{
+  NfIndex *index = replica->share->index;
+  g_autoptr (GBytes) now = boot_id ();
+  g_autoptr (GBytes) then = nf_index_get_meta (index, "boot");
+  g_autoptr (GBytes) clean = nf_index_get_meta (index, "clean");
+  gsize len;
+  const guint8 *data = g_bytes_get_data (now, &len);
+
+  *ret_err = 0;
+  if (clean || !then || !g_bytes_equal (now, then))
+    {
+      *ret_err = nf_index_set_meta (index, "boot", nf_slice (data, len));
+      if (*ret_err == 0)
+        *ret_err = nf_index_set_meta (index, "clean", NF_SLICE_NONE);
+      if (*ret_err == 0)
+        *ret_err = nf_index_sync (index); /* or a power cut would bring "clean" back */
+    }
+  return clean || (then && g_bytes_equal (now, then));
+}
+
+/* ---- opening ---- */
+
+static int
+compare_all (NfReplica *replica)
+{
+  replica->fresh = TRUE;
+  replica->applied = replica->loaded = replica->received
+      = nf_journal_last (replica->share->journal);
+  replica->redo_upto = replica->redo_end = 0;
+  g_hash_table_remove_all (replica->redo_undone);
+  int err = nf_replica_suspect_all (replica);
+  return err != 0 ? err : nf_tree_sweep (replica->share->tree);
+}
+
+static int
+redo (NfReplica *replica)
+{
+  NfJournal *journal = replica->share->journal;
+
+  replica->received = nf_journal_last (journal);
+  replica->redo_end = replica->received.seq;
+  if (nf_journal_read (journal, replica->applied.seq, collect_aborted, replica) != 0)
+    return compare_all (replica);
+  replica->fresh = FALSE;
+  nf_replica_settle (replica);
+  /* What lost its name in the redo and got none again is gone for good; nothing is being staged yet. */
+  return replica->loaded.seq == replica->received.seq ? nf_tree_sweep (replica->share->tree) : 0;
+}
+
+gboolean
+nf_replica_recover (NfReplica *replica, GError **error)
+{
+  int err;
+  gboolean whole = is_whole (replica, &err);
+
+  if (err == 0)
+    err = whole && restore_position (replica) ? redo (replica) : compare_all (replica);
+  if (err == 0)
+    return TRUE;
+  g_set_error (error, G_FILE_ERROR, g_file_error_from_errno (-err), "recover the replica in %s: %s",
+               replica->share->conf.dir, g_strerror (-err));
+  return FALSE;
+}
+
+/* ---- reading on in the journal ---- */
+
+static gboolean
+has_room (NfReplica *replica)
+{
+  /* A complete transfer waits for the ops up to its stamp: those come in whatever there is. */
+  return (replica->undone.length < NF_UNDONE_MAX && replica->undone_cost < NF_UNDONE_COST_MAX)
+         || nf_transfers_needs (replica->transfers) > replica->loaded.seq;
+}
+
+void
+nf_replica_load_more (NfReplica *replica)
+{
+  while (replica->loaded.seq < replica->received.seq && has_room (replica))
+    {
+      NfPosition position;
+      g_autoptr (GBytes) bytes
+          = nf_journal_get (replica->share->journal, replica->loaded.seq, &position);
+      if (!bytes)
+        {
+          g_warning ("share %s: the journal can't be read after %" G_GUINT64_FORMAT
+                     ": all is compared",
+                     replica->share->conf.name, replica->loaded.seq);
+          replica->fresh = TRUE;
+          replica->loaded = replica->received;
+          (void)nf_replica_suspect_all (replica);
+          nf_replica_retry_later (replica);
+          replica->subscribed = FALSE;
+          return;
+        }
+      gsize len;
+      const guint8 *data = g_bytes_get_data (bytes, &len);
+      nf_replica_take (replica, position, bytes, nf_slice (data, len), NF_SLICE_NONE);
+      NfOp *op;
+      while ((op = g_queue_pop_head (&replica->ready)))
+        nf_replica_run (replica, op);
+    }
+}
+
+/* ---- ranges that can't be trusted ---- */
+
+static int
+put_ranges (NfShare *share, NfFid fid, NfSlice ranges)
+{
+  int err = nf_index_begin (share->index);
+
+  if (err != 0)
+    return err;
+  err = nf_index_set_suspect (share->index, fid, NF_SUSPECT_DATA, 0);
+  if (err == 0)
+    err = nf_index_set_extra (share->index, fid, DIRTY_KEY, ranges);
+  int committed = nf_index_commit (share->index);
+  return err != 0 ? err : committed;
+}
+
+int
+nf_dirty_add (NfShare *share, NfFid fid, guint64 start, guint64 end)
+{
+  g_auto (NfBuf) buf = NF_BUF_INIT;
+  g_autoptr (GBytes) old = nf_index_get_extra (share->index, fid, DIRTY_KEY);
+  NfObject object;
+
+  if (!nf_index_get (share->index, fid, &object))
+    return 0;
+  if (old)
+    nf_buf_put_raw (&buf, g_bytes_get_data (old, NULL), g_bytes_get_size (old));
+  else if (object.suspect & NF_SUSPECT_DATA)
+    return 0; /* the whole file is suspect already */
+  if (buf.len / 16 >= DIRTY_MAX)
+    return nf_dirty_whole (share, fid);
+  nf_buf_put_u64 (&buf, start);
+  nf_buf_put_u64 (&buf, end);
+  return put_ranges (share, fid, nf_buf_slice (&buf));
+}
+
+int
+nf_dirty_whole (NfShare *share, NfFid fid)
+{
+  return put_ranges (share, fid, NF_SLICE_NONE);
+}
+
+int
+nf_dirty_clear (NfShare *share, NfFid fid)
+{
+  int err = nf_index_begin (share->index);
+
+  if (err != 0)
+    return err;
+  err = nf_index_set_suspect (share->index, fid, 0, NF_SUSPECT_DATA);
+  if (err == 0)
+    err = nf_index_set_extra (share->index, fid, DIRTY_KEY, NF_SLICE_NONE);
+  int committed = nf_index_commit (share->index);
+  return err != 0 ? err : committed;
+}
+
+gboolean
+nf_dirty_each (NfShare *share, NfFid fid, NfSegmentFunc func, gpointer data)
+{
+  g_autoptr (GBytes) ranges = nf_index_get_extra (share->index, fid, DIRTY_KEY);
+
+  if (!ranges)
+    return FALSE;
+  NfReader reader = reader_of (ranges);
+  while (nf_reader_left (&reader) >= 16)
+    {
+      guint64 start = nf_reader_u64 (&reader);
+      guint64 end = nf_reader_u64 (&reader);
+      func (start, end, data);
+    }
+  return TRUE;
+}
