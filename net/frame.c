@@ -124,7 +124,7 @@ feed_magic (NfFrameReader *reader, NfSlice *bytes, GError **error)
 {
   gsize n = MIN (bytes->len, NF_MAGIC_LEN - reader->got);
 
-  if (memcmp (bytes->data, NF_MAGIC + reader->got, n) != 0)
+  if (memcmp (bytes->data, &NF_MAGIC[reader->got], n) != 0)
     {
       g_autoptr (GByteArray) all = g_byte_array_new ();
 

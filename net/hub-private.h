@@ -22,7 +22,7 @@
 /* Streams whose first words are awaited, of all sites. */
 #define NF_HUB_LOBBY_MAX 64
 /* Links of one peer that run at the same time: an old and a new one of each kind, and spare. */
-#define NF_PEER_LINKS_MAX 8
+#define NF_PEER_LINKS_MAX 16
 
 typedef enum
 {

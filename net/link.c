@@ -130,7 +130,7 @@ nf_link_send (NfLink *link, GBytes *payload)
       overflow = link->queued + cost > NF_LINK_QUEUE_MAX;
       if (!overflow)
         {
-          g_queue_push_tail (&link->queue, g_bytes_ref (payload));
+          g_queue_push_tail (&link->queue, g_steal_pointer (&payload));
           link->queued += cost;
           link->was_high |= link->queued >= link->low_water;
           wake = must_wake (link);
@@ -140,6 +140,7 @@ nf_link_send (NfLink *link, GBytes *payload)
   pthread_mutex_unlock (&link->lock);
   if (wake)
     nf_credit_wake (link->credit);
+  g_clear_pointer (&payload, g_bytes_unref);
   if (overflow)
     nf_link_close (link, NF_NET_ERROR_FAILED, "the peer takes in too little: the queue for it is full");
   return sent;
@@ -379,6 +380,19 @@ loop (NfLink *link)
     }
 }
 
+/* Reads and forgets, as a peer that is stuck in writing to us doesn't read. FALSE if it's gone. */
+static gboolean
+drain (NfLink *link, guint lane)
+{
+  guint8 buffer[4096];
+  gssize n;
+
+  do
+    n = link->transport->ops->read (link->transport, lane, buffer, sizeof buffer);
+  while (n > 0);
+  return n == -EAGAIN;
+}
+
 /* Tells the peer why, as well as that can be done in a moment. */
 static void
 say_goodbye (NfLink *link, const char *reason)
@@ -395,7 +409,7 @@ say_goodbye (NfLink *link, const char *reason)
   nf_link_put_control (&link->lanes[lane], &msg);
   while (nf_lane_flush (&link->lanes[lane], link->transport, lane, &bytes, NULL)
          && nf_lane_pending (&link->lanes[lane]) > 0 && g_get_monotonic_time () < until)
-    if (!wait_and_dispatch (link, 20, NULL))
+    if (!wait_and_dispatch (link, 20, NULL) || !drain (link, lane))
       return;
 }
 

@@ -56,7 +56,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (NfLink, nf_link_unref)
 /* Runs the link in this thread until it ends, and frees the transport. Returns why; never NULL. */
 GError *nf_link_run (NfLink *link);
 
-/* Queues PAYLOAD (from nf_msg_to_bytes()), referenced. FALSE if the link is closed. Thread: any. */
+/* Queues PAYLOAD (from nf_msg_to_bytes()), which is taken. FALSE if the link is closed. Thread: any. */
 gboolean nf_link_send (NfLink *link, GBytes *payload);
 gsize nf_link_queued (NfLink *link);
 /* Ends the link with an error of CODE, telling the peer REASON. What is queued is dropped. Thread: any. */

@@ -209,11 +209,9 @@ nf_session_run (NfSession *session)
   if (session->dialling)
     {
       g_auto (NfMsg) hello = { 0 };
-      g_autoptr (GBytes) payload = NULL;
 
       nf_session_fill_hello (peer, session->kind, &hello);
-      payload = nf_msg_to_bytes (&hello);
-      (void) nf_link_send (session->link, payload); /* fails if it's closed: the run below tells why */
+      (void) nf_link_send (session->link, nf_msg_to_bytes (&hello)); /* fails if it's closed: the run below tells why */
     }
   error = nf_link_run (session->link);
   was_up = session->was_up;

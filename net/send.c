@@ -17,32 +17,39 @@ link_for (NfPeer *peer, NfLinkKind kind)
   return kind == NF_LINK_BULK && peer->bulk_out ? peer->bulk : peer->current->link;
 }
 
+/* PAYLOAD is taken. */
+static gboolean
+send_payload (NfHub *hub, const char *site, NfLinkKind kind, GBytes *payload)
+{
+  NfPeer *peer = nf_hub_peer (hub, site);
+  NfLink *link = NULL;
+  gboolean sent = FALSE;
+
+  if (peer != NULL && g_bytes_get_size (payload) <= NF_FRAME_MAX)
+    {
+      pthread_mutex_lock (&peer->lock);
+      link = link_for (peer, kind);
+      sent = link != NULL && nf_link_send (link, g_steal_pointer (&payload));
+      pthread_mutex_unlock (&peer->lock);
+    }
+  else if (peer != NULL)
+    g_critical ("a message of %zu bytes, more than a frame may have", g_bytes_get_size (payload));
+  g_clear_pointer (&payload, g_bytes_unref);
+  return sent;
+}
+
 gboolean
 nf_hub_send_bytes (NfHub *hub, const char *site, NfLinkKind kind, GBytes *payload)
 {
-  NfPeer *peer = nf_hub_peer (hub, site);
-  NfLink *link;
-  gboolean sent;
-
-  g_return_val_if_fail (g_bytes_get_size (payload) <= NF_FRAME_MAX, FALSE);
-  if (peer == NULL)
-    return FALSE;
-  pthread_mutex_lock (&peer->lock);
-  link = link_for (peer, kind);
-  sent = link != NULL && nf_link_send (link, payload);
-  pthread_mutex_unlock (&peer->lock);
-  return sent;
+  return send_payload (hub, site, kind, g_bytes_ref (payload));
 }
 
 gboolean
 nf_hub_send (NfHub *hub, const char *site, NfLinkKind kind, const NfMsg *msg)
 {
-  g_autoptr (GBytes) payload = NULL;
-
   if (!nf_hub_is_up (hub, site))
     return FALSE;
-  payload = nf_msg_to_bytes (msg);
-  return nf_hub_send_bytes (hub, site, kind, payload);
+  return send_payload (hub, site, kind, nf_msg_to_bytes (msg));
 }
 
 gsize

@@ -145,7 +145,7 @@ install_ops (NfSession *session, GBytes *greeting)
   NfPeer *peer = session->peer;
 
   if (greeting != NULL)
-    (void) nf_link_send (session->link, greeting); /* if it's closed, its end follows */
+    (void) nf_link_send (session->link, g_bytes_ref (greeting)); /* if it's closed, its end follows */
   nf_link_hold (session->link, FALSE);
   peer->current = session;
   peer->usable = TRUE;
@@ -245,9 +245,9 @@ try_bulk (NfSession *session, GError **error)
   else
     {
       if (greeting != NULL)
-        (void) nf_link_send (session->link, greeting);
+        (void) nf_link_send (session->link, g_steal_pointer (&greeting)); /* its end follows, if it's closed */
       /* What was sent on the ops link so far comes before what is sent here. */
-      (void) nf_link_send (peer->current->link, switch_over);
+      (void) nf_link_send (peer->current->link, g_steal_pointer (&switch_over)); /* the same */
       nf_link_hold (session->link, !peer->bulk_in);
       peer->bulk = session->link;
       peer->bulk_out = TRUE;

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_S 10
+#define WAIT_S 20
 
 const char nf_test_map[] = "[map]\nserial = 7\n"
                            "[site a]\nssh = none\n"

@@ -39,7 +39,7 @@ void nf_test_join (NfTestHub *dialler, NfTestHub *accepter, NfLinkKind kind);
 /* The same with what the accepting side is told about the dialler's name. */
 void nf_test_join_as (NfTestHub *dialler, const char *to, NfTestHub *accepter, const char *as, NfLinkKind kind);
 
-/* Each waits up to ten seconds and returns whether it came true. */
+/* Each waits up to twenty seconds and returns whether it came true. */
 gboolean nf_test_wait_up (NfTestHub *hub, guint n_up);
 gboolean nf_test_wait_down (NfTestHub *hub, guint n_down);
 gboolean nf_test_wait_got (NfTestHub *hub, guint64 n_got);

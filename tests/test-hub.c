@@ -321,7 +321,7 @@ Test (hub, garbage_after_the_greeting_closes_the_link, .timeout = 30)
   raw_lane (fd);
   raw_frame (fd, 0, 0, &hello);
   cr_assert (nf_test_wait_up (b, 1));
-  raw_write (fd, "\x10\0\0\0garbage garbage garbage garbage", 40);
+  raw_write (fd, "\x10\0\0\0garbage garbage garbage garbage", 34);
   cr_assert (nf_test_wait_down (b, 1));
   assert_error (b, "a", "garbage where a frame should begin");
   cr_assert (raw_ends_with (fd, "garbage where a frame should begin"));
