@@ -8,6 +8,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/blocked.c \
 	sync/blocked.h \
 	sync/compare.c \
+	sync/fetch.c \
 	sync/forward-answer.c \
 	sync/forward-call.c \
 	sync/forward-internal.h \
@@ -38,6 +39,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/record.c \
 	sync/record.h \
 	sync/replica-internal.h \
+	sync/replica-link.c \
 	sync/replica-ops.c \
 	sync/replica-reads.c \
 	sync/replica-redo.c \
@@ -50,6 +52,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/strand.c \
 	sync/strand.h \
 	sync/switch.c \
+	sync/transfer-internal.h \
 	sync/transfer.c \
 	sync/transfer.h \
 	sync/tree-attr.c \

@@ -8,7 +8,8 @@
 
 /* What the parts of the replica know of each other:
  *
- *   replica.c        subscription, receiving, the position and who is told of it
+ *   replica.c        beginning and end, the position and who is told of it
+ *   replica-link.c   subscription, receiving
  *   replica-ops.c    an op's way from the journal to the tree
  *   replica-redo.c   opening: what the last life left undone
  *   replica-reads.c  what may be served from the tree, and the marks
@@ -117,12 +118,16 @@ void nf_replica_retry_later (NfReplica *replica);
 void nf_replica_trouble (NfReplica *replica, const char *what); /* NULL: over */
 gint64 nf_replica_now_ms (NfReplica *replica);
 gboolean nf_replica_send (NfReplica *replica, gboolean bulk, const NfMsg *msg);
+void nf_replica_tell_readers (NfReplica *replica);
 /* Everything that can go on now goes on. At the end of whatever changed something. */
 void nf_replica_settle (NfReplica *replica);
 /* Records the position (with the deferred ops) in the index. */
 int nf_replica_save (NfReplica *replica);
 /* Nothing here is known to be right: everything is to be compared. */
 int nf_replica_suspect_all (NfReplica *replica);
+
+/* replica-link.c */
+void nf_replica_subscribe (NfReplica *replica);
 
 /* replica-ops.c */
 /* The next op: RECORD and DATA point into OWNER. */

@@ -78,3 +78,9 @@ SIM = tests/sim.c tests/sim.h tests/sim-dir.c
 unit_tests += tests/test-replica
 tests_test_replica_SOURCES = tests/test-replica.c $(SIM)
 tests_test_replica_LDADD = $(SYNC_UNIT)
+
+unit_tests += tests/test-blocked tests/test-segments
+tests_test_blocked_SOURCES = tests/test-blocked.c
+tests_test_blocked_LDADD = $(SYNC_UNIT)
+tests_test_segments_SOURCES = tests/test-segments.c
+tests_test_segments_LDADD = $(SYNC_UNIT)
