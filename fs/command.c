@@ -73,6 +73,15 @@ nf_command_usage (const char *verb, const char *format, ...)
   return NF_EXIT_USAGE;
 }
 
+/* GOption writes this itself where it explains a verb. */
+static const char *
+without_options (const char *arguments)
+{
+  const char *first = "[OPTION…]";
+
+  return g_str_has_prefix (arguments, first) ? arguments + strlen (first) : arguments;
+}
+
 /* The option of ARGV that ENTRIES don't have, without dashes and value. */
 static char *
 find_unknown (const GOptionEntry *entries, char **argv)
@@ -114,7 +123,8 @@ gboolean
 nf_command_parse (const char *verb, const GOptionEntry *entries, int *argc, char ***argv)
 {
   const NfCommand *command = nf_command_find (verb);
-  g_autofree char *usage = g_strdup_printf ("%s — %s", command->arguments, command->summary);
+  g_autofree char *usage
+      = g_strdup_printf ("%s — %s", without_options (command->arguments), command->summary);
   g_autofree char *program = g_strdup_printf ("nearfs %s", verb);
   g_autoptr (GOptionContext) context = g_option_context_new (usage);
   g_autoptr (GError) error = NULL;

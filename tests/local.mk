@@ -84,3 +84,7 @@ tests_test_blocked_SOURCES = tests/test-blocked.c
 tests_test_blocked_LDADD = $(SYNC_UNIT)
 tests_test_segments_SOURCES = tests/test-segments.c
 tests_test_segments_LDADD = $(SYNC_UNIT)
+
+stress_programs += tests/stress-pool
+tests_stress_pool_SOURCES = tests/stress-pool.c
+tests_stress_pool_LDADD = $(FS_LIBS)
