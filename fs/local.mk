@@ -20,13 +20,33 @@ fs_libnffs_a_SOURCES = \
 	fs/daemon-private.h \
 	fs/daemon.c \
 	fs/daemon.h \
+	fs/handle.c \
+	fs/handle.h \
 	fs/host.c \
+	fs/init.c \
+	fs/inode.c \
+	fs/inode.h \
+	fs/inval.c \
+	fs/inval.h \
 	fs/log.c \
 	fs/log.h \
 	fs/mark.c \
 	fs/mark.h \
 	fs/mount-options.c \
 	fs/mount-options.h \
+	fs/mount-private.h \
+	fs/mount.c \
+	fs/mount.h \
+	fs/namespace.c \
+	fs/namespace.h \
+	fs/op-attr.c \
+	fs/op-dir.c \
+	fs/op-file.c \
+	fs/op-lookup.c \
+	fs/op-name.c \
+	fs/op-namespace.c \
+	fs/op-open.c \
+	fs/op-xattr.c \
 	fs/peers.c \
 	fs/point.c \
 	fs/point.h \
@@ -35,7 +55,10 @@ fs_libnffs_a_SOURCES = \
 	fs/pool.c \
 	fs/pool.h \
 	fs/reload.c \
+	fs/reply.c \
 	fs/report.c \
+	fs/request.c \
+	fs/request.h \
 	fs/slots.c \
 	fs/status-table.c \
 	fs/status-table.h \
@@ -48,7 +71,9 @@ fs_libnffs_a_SOURCES = \
 	fs/verb-status.c \
 	fs/verb-umount.c \
 	fs/verb-version.c \
-	fs/verb-wait.c
+	fs/verb-wait.c \
+	fs/volume.c \
+	fs/volume.h
 
 nearfs_SOURCES = fs/main.c
 nearfs_LDADD = $(FS_LIBS)

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "fs/inode.h"
+
+/* Open files. The kernel has one reference, each request that uses the handle another; the share's file is closed with
+ * the last, or when the share is taken out. */
+
+struct NfHandle
+{
+  gint refs;
+  NfNode *node;
+  NfFile *file; /* NULL once the share was taken out; stays while the volume is entered */
+  int flags;    /* of open(2) */
+  GList volume_link;
+  NfHandle *node_next; /* guarded by the volume's lock */
+};
+
+/* Takes FILE. */
+NfHandle *nf_handle_new (NfNode *node, NfFile *file, int flags);
+NfHandle *nf_handle_ref (NfHandle *handle);
+/* Entered. */
+void nf_handle_unref (NfHandle *handle);
+/* The kernel releases its reference. Not entered. */
+void nf_handle_release (NfHandle *handle);
+/* Some handle of NODE's, a new reference, or NULL. Entered: WRITABLE or, if that is FALSE, any. */
+NfHandle *nf_handle_of_node (NfNode *node, gboolean writable);
+/* Closes the files of all handles of VOLUME, which was removed and left by all. */
+void nf_handles_close (NfVolume *volume);
+/* Drops the kernel's references to the handles of NODE: it will never release them. Their files are closed. */
+void nf_handles_drop (NfNode *node);
+gboolean nf_handle_writable (const NfHandle *handle);

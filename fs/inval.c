@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "fs/mount-private.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+/* How many of the latest invalidations are remembered for nf_invals_since(). A request that has been under way for
+ * longer than it takes to fill this gives its attributes no time. */
+#define RECENT 4096
+
+typedef enum
+{
+  ITEM_INVAL, /* of a share */
+  ITEM_DIR,   /* of the namespace: fid is the directory's number */
+  ITEM_IDS,
+} ItemKind;
+
+typedef struct
+{
+  ItemKind kind;
+  NfVolume *volume;
+  NfInval inval; /* its name owned */
+  guint64 id;    /* of a detached node, or 0 */
+  GArray *ids;
+  guint stands_for; /* how many queued items */
+} Item;
+
+typedef struct
+{
+  NfInvals *invals;
+  pthread_t thread;
+  gboolean started;
+  pthread_cond_t work;
+  GQueue items;   /* of Item; guarded by the lock, as are: */
+  guint64 queued; /* ever */
+  guint64 told;   /* of these */
+} Queue;
+
+typedef struct
+{
+  const NfVolume *volume; /* only compared */
+  NfFid fid;
+} Recent;
+
+struct NfInvals
+{
+  NfMount *mount;
+  pthread_mutex_t lock; /* innermost; guards all below but `serial`, which is atomic too */
+  pthread_cond_t progress;
+  gboolean stopping;
+  Queue queues[NF_INVAL_THREADS];
+  gsize serial;  /* how many were ever recorded */
+  guint64 floor; /* before this, anything may have been invalidated */
+  Recent recent[RECENT];
+};
+
+/* ---- what was invalidated lately ---- */
+
+/* With the lock. */
+static void
+record (NfInvals *invals, const NfVolume *volume, NfFid fid)
+{
+  invals->recent[invals->serial % RECENT] = (Recent){ volume, fid };
+  g_atomic_pointer_set (&invals->serial, invals->serial + 1);
+}
+
+guint64
+nf_invals_mark (NfInvals *invals)
+{
+  return (gsize)g_atomic_pointer_get (&invals->serial);
+}
+
+gboolean
+nf_invals_since (NfInvals *invals, const NfVolume *volume, NfFid fid, guint64 mark)
+{
+  if ((gsize)g_atomic_pointer_get (&invals->serial) == mark)
+    return FALSE;
+  pthread_mutex_lock (&invals->lock);
+  gboolean since = mark < invals->floor || invals->serial - mark > RECENT;
+  for (guint64 i = mark; !since && i < invals->serial; i++)
+    {
+      const Recent *recent = &invals->recent[i % RECENT];
+      since = recent->volume == volume && recent->fid == fid;
+    }
+  pthread_mutex_unlock (&invals->lock);
+  return since;
+}
+
+/* ---- telling ---- */
+
+static void
+item_free (gpointer data)
+{
+  Item *item = data;
+
+  g_clear_pointer (&item->volume, nf_volume_unref);
+  g_clear_pointer (&item->ids, g_array_unref);
+  g_free ((gpointer)item->inval.name.data);
+  g_free (item);
+}
+
+/* What the kernel doesn't know (-ENOENT) it needn't be told. */
+static int
+tell_inode (NfMount *mount, guint64 id, gint64 offset, gint64 length)
+{
+  return fuse_lowlevel_notify_inval_inode (mount->session, id, offset, length);
+}
+
+static int
+tell_entry (NfMount *mount, guint64 parent, const char *name)
+{
+  return fuse_lowlevel_notify_inval_entry (mount->session, parent, name, strlen (name));
+}
+
+/* An inode that isn't there, though its node is, has been forgotten just now, or is on its way: the reply that tells of
+ * it was sent, but the caller hasn't taken it in. He holds the lock of the directory in which he found it until then;
+ * invalidating a name there waits for that lock, whether there is such a name or not. */
+static void
+tell_node (NfMount *mount, NfVolume *volume, NfFid fid, gint64 offset, gint64 length)
+{
+  g_autoptr (NfNode) node = NULL;
+  guint64 id = nf_mount_node_id (mount, volume, fid, &node);
+
+  if (id == 0 || tell_inode (mount, id, offset, length) != -ENOENT || !node)
+    return;
+  gsize parent = (gsize)g_atomic_pointer_get (&node->parent);
+  if (parent == 0)
+    return;
+  (void)tell_entry (mount, parent, NF_HIDDEN_DIR);
+  (void)tell_inode (mount, id, offset, length);
+}
+
+static void
+tell_name (NfMount *mount, NfVolume *volume, NfFid parent, const char *name)
+{
+  guint64 id = nf_mount_node_id (mount, volume, parent, NULL);
+
+  if (id == 0)
+    return;
+  /* First the entry: it waits for listings under way, which would be cached after the second otherwise. */
+  (void)tell_entry (mount, id, name);
+  (void)tell_inode (mount, id, 0, 0);
+}
+
+static void
+tell_ids (NfMount *mount, const GArray *ids)
+{
+  for (guint i = 0; i < ids->len; i++)
+    (void)tell_inode (mount, g_array_index (ids, guint64, i), 0, 0);
+}
+
+static void
+tell_all (NfMount *mount, NfVolume *volume)
+{
+  g_autoptr (GArray) ids = nf_nodes_ids (mount->nodes, volume);
+  guint64 root = nf_mount_node_id (mount, volume, NF_FID_ROOT, NULL);
+
+  (void)nf_mount_notify_epoch (mount); /* older kernels: see NF_NAME_TIMEOUT_OLD */
+  if (root != 0)
+    (void)tell_inode (mount, root, 0, 0);
+  tell_ids (mount, ids);
+}
+
+static void
+tell_share (NfMount *mount, const Item *item)
+{
+  const NfInval *inval = &item->inval;
+  const char *name = (const char *)inval->name.data;
+
+  switch (inval->kind)
+    {
+    case NF_INVAL_NAME:
+      tell_name (mount, item->volume, inval->parent, name);
+      if (inval->fid != NF_FID_NONE)
+        tell_node (mount, item->volume, inval->fid, -1, 0);
+      break;
+    case NF_INVAL_ATTR:
+    case NF_INVAL_GONE:
+      tell_node (mount, item->volume, inval->fid, -1, 0);
+      break;
+    case NF_INVAL_DATA:
+      tell_node (mount, item->volume, inval->fid, (gint64)inval->offset, (gint64)inval->length);
+      break;
+    case NF_INVAL_SWITCH:
+      if (item->id != 0)
+        (void)tell_inode (mount, item->id, -1, 0);
+      if (name)
+        tell_name (mount, item->volume, inval->parent, name);
+      break;
+    case NF_INVAL_ALL:
+      tell_all (mount, item->volume);
+      break;
+    }
+}
+
+/* The kernel's number of the namespace's directory DIR, or 0. */
+static guint64
+dir_id (NfMount *mount, guint64 dir)
+{
+  if (dir == NF_NAMESPACE_ROOT)
+    return FUSE_ROOT_ID;
+  g_autoptr (NfNode) node = nf_nodes_find (mount->nodes, NULL, dir);
+  return node ? nf_node_id (node) : 0;
+}
+
+static void
+tell (NfMount *mount, const Item *item)
+{
+  guint64 id;
+
+  switch (item->kind)
+    {
+    case ITEM_INVAL:
+      tell_share (mount, item);
+      break;
+    case ITEM_DIR:
+      id = dir_id (mount, item->inval.fid);
+      if (id != 0 && item->inval.name.data)
+        (void)tell_entry (mount, id, (const char *)item->inval.name.data);
+      if (id != 0)
+        (void)tell_inode (mount, id, 0, 0);
+      break;
+    case ITEM_IDS:
+      tell_ids (mount, item->ids);
+      break;
+    }
+}
+
+static void *
+run (void *data)
+{
+  Queue *queue = data;
+  NfInvals *invals = queue->invals;
+
+  pthread_mutex_lock (&invals->lock);
+  for (;;)
+    {
+      while (!invals->stopping && queue->items.length == 0)
+        pthread_cond_wait (&queue->work, &invals->lock);
+      if (invals->stopping)
+        break;
+      Item *item = g_queue_pop_head (&queue->items);
+      pthread_mutex_unlock (&invals->lock);
+      tell (invals->mount, item);
+      guint told = item->stands_for;
+      item_free (item);
+      pthread_mutex_lock (&invals->lock);
+      queue->told += told;
+      pthread_cond_broadcast (&invals->progress);
+    }
+  pthread_mutex_unlock (&invals->lock);
+  return NULL;
+}
+
+/* ---- queueing ---- */
+
+/* With the lock. FALSE: too late. */
+static gboolean
+push (NfInvals *invals, guint64 key, Item *item)
+{
+  Queue *queue = &invals->queues[key % NF_INVAL_THREADS];
+
+  if (invals->stopping)
+    {
+      item_free (item);
+      return FALSE;
+    }
+  item->stands_for = 1;
+  g_queue_push_tail (&queue->items, item);
+  queue->queued++;
+  pthread_cond_signal (&queue->work);
+  return TRUE;
+}
+
+/* One item for the whole share instead of all that its queue has of it. With the lock. */
+static void
+push_all (NfInvals *invals, guint64 key, NfVolume *volume)
+{
+  Queue *queue = &invals->queues[key % NF_INVAL_THREADS];
+  Item *all = g_new0 (Item, 1);
+  GList *next;
+  guint replaced = 0;
+
+  for (GList *l = queue->items.head; l; l = next)
+    {
+      Item *item = l->data;
+      next = l->next;
+      if (item->kind != ITEM_INVAL || item->volume != volume || item->id != 0)
+        continue;
+      replaced += item->stands_for;
+      g_queue_delete_link (&queue->items, l);
+      item_free (item);
+    }
+  all->volume = nf_volume_ref (volume);
+  all->inval.kind = NF_INVAL_ALL;
+  if (push (invals, key, all))
+    all->stands_for += replaced;
+}
+
+/* A range that goes on where the last one ended: a file that is being written. With the lock. */
+static gboolean
+joins_last (Queue *queue, const NfVolume *volume, const NfInval *inval)
+{
+  Item *last = g_queue_peek_tail (&queue->items);
+
+  if (inval->kind != NF_INVAL_DATA || !last || last->kind != ITEM_INVAL || last->volume != volume
+      || last->inval.kind != NF_INVAL_DATA || last->inval.fid != inval->fid
+      || last->inval.length == 0 || last->inval.offset + last->inval.length != inval->offset)
+    return FALSE;
+  last->inval.length = inval->length == 0 ? 0 : last->inval.length + inval->length;
+  return TRUE;
+}
+
+void
+nf_invals_queue (NfInvals *invals, NfVolume *volume, const NfInval *inval)
+{
+  gboolean named = inval->kind == NF_INVAL_NAME;
+  guint64 key = named ? inval->parent : inval->fid;
+  Queue *queue = &invals->queues[key % NF_INVAL_THREADS];
+  g_autoptr (NfNode) detached = NULL;
+
+  if (inval->kind == NF_INVAL_SWITCH)
+    {
+      /* At once, so that no later lookup gives out the old node. */
+      detached = nf_nodes_find (invals->mount->nodes, volume, inval->fid);
+      if (detached)
+        nf_nodes_detach (invals->mount->nodes, detached);
+    }
+  pthread_mutex_lock (&invals->lock);
+  record (invals, volume, key);
+  if (named && inval->fid != NF_FID_NONE)
+    record (invals, volume, inval->fid);
+  if (inval->kind == NF_INVAL_ALL)
+    invals->floor = invals->serial;
+  if (queue->items.length >= NF_INVAL_QUEUE_MAX || inval->kind == NF_INVAL_ALL)
+    push_all (invals, key, volume);
+  else if (!joins_last (queue, volume, inval))
+    {
+      Item *item = g_new0 (Item, 1);
+      item->volume = nf_volume_ref (volume);
+      item->inval = *inval;
+      item->inval.name.data
+          = inval->name.len > 0 ? (const guint8 *)nf_slice_dup (inval->name) : NULL;
+      item->id = detached ? nf_node_id (detached) : 0;
+      (void)push (invals, key, item);
+    }
+  pthread_mutex_unlock (&invals->lock);
+}
+
+void
+nf_invals_queue_dir (NfInvals *invals, guint64 dir, const char *name)
+{
+  Item *item = g_new0 (Item, 1);
+
+  item->kind = ITEM_DIR;
+  item->inval.fid = dir;
+  item->inval.name.data = (const guint8 *)g_strdup (name);
+  pthread_mutex_lock (&invals->lock);
+  (void)push (invals, dir, item); /* too late: nothing is cached any more */
+  pthread_mutex_unlock (&invals->lock);
+}
+
+void
+nf_invals_queue_ids (NfInvals *invals, GArray *ids)
+{
+  Item *item = g_new0 (Item, 1);
+
+  item->kind = ITEM_IDS;
+  item->ids = ids;
+  pthread_mutex_lock (&invals->lock);
+  (void)push (invals, 0, item);
+  pthread_mutex_unlock (&invals->lock);
+}
+
+void
+nf_invals_flush (NfInvals *invals)
+{
+  pthread_mutex_lock (&invals->lock);
+  for (guint i = 0; i < NF_INVAL_THREADS; i++)
+    {
+      Queue *queue = &invals->queues[i];
+      guint64 until = queue->queued;
+      while (!invals->stopping && queue->told < until)
+        pthread_cond_wait (&invals->progress, &invals->lock);
+    }
+  pthread_mutex_unlock (&invals->lock);
+}
+
+NfInvals *
+nf_invals_new (NfMount *mount)
+{
+  NfInvals *invals = g_new0 (NfInvals, 1);
+  sigset_t all, before;
+
+  invals->mount = mount;
+  pthread_mutex_init (&invals->lock, NULL);
+  pthread_cond_init (&invals->progress, NULL);
+  sigfillset (&all);
+  (void)pthread_sigmask (SIG_BLOCK, &all, &before); /* signals are for other threads */
+  for (guint i = 0; i < NF_INVAL_THREADS; i++)
+    {
+      Queue *queue = &invals->queues[i];
+      queue->invals = invals;
+      pthread_cond_init (&queue->work, NULL);
+      queue->started = pthread_create (&queue->thread, NULL, run, queue) == 0;
+      if (!queue->started)
+        g_error ("no thread can be made"); /* stale caches would be worse than no mount */
+    }
+  (void)pthread_sigmask (SIG_SETMASK, &before, NULL);
+  return invals;
+}
+
+void
+nf_invals_stop (NfInvals *invals)
+{
+  pthread_mutex_lock (&invals->lock);
+  invals->stopping = TRUE;
+  for (guint i = 0; i < NF_INVAL_THREADS; i++)
+    pthread_cond_signal (&invals->queues[i].work);
+  pthread_cond_broadcast (&invals->progress);
+  pthread_mutex_unlock (&invals->lock);
+  for (guint i = 0; i < NF_INVAL_THREADS; i++)
+    {
+      Queue *queue = &invals->queues[i];
+      if (queue->started)
+        (void)pthread_join (queue->thread, NULL);
+      queue->started = FALSE;
+    }
+}
+
+void
+nf_invals_free (NfInvals *invals)
+{
+  nf_invals_stop (invals);
+  for (guint i = 0; i < NF_INVAL_THREADS; i++)
+    {
+      g_queue_clear_full (&invals->queues[i].items, item_free);
+      pthread_cond_destroy (&invals->queues[i].work);
+    }
+  pthread_cond_destroy (&invals->progress);
+  pthread_mutex_destroy (&invals->lock);
+  g_free (invals);
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "fs/request.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* Opening and closing. Handles are cached ones; what could be read past the daemon (pass-through) would be decided in
+ * reply_open(). */
+
+/* The share's file is there: make it a handle of NODE's. An inode whose backing object was replaced while this was
+ * going on must not lend its page cache to the new one: -ESTALE makes the kernel look the name up again, and the next
+ * lookup makes a new node. */
+static int
+adopt_file (NfRequest *request, NfNode *node, NfFile *file)
+{
+  int fd = nf_file_read_fd (file, 0, 0);
+  struct stat st;
+
+  if (fd >= 0 && fstat (fd, &st) == 0
+      && !nf_nodes_is_backing (request->mount->nodes, node, st.st_ino))
+    nf_nodes_detach (request->mount->nodes, node);
+  if (g_atomic_int_get (&node->detached))
+    {
+      nf_file_close (file);
+      return -ESTALE;
+    }
+  request->fi.fh = GPOINTER_TO_SIZE (nf_handle_new (node, file, request->fi.flags));
+  request->fi.keep_cache = 1;
+  return 0;
+}
+
+static void
+drop_handle (const NfRequest *request)
+{
+  nf_handle_release (GSIZE_TO_POINTER (request->fi.fh));
+}
+
+static void
+reply_open (gpointer data, int status, NfFile *file)
+{
+  NfRequest *request = data;
+
+  if (status == 0)
+    status = adopt_file (request, request->node, file);
+  if (status != 0)
+    {
+      nf_reply_status (request, status);
+      return;
+    }
+  if (fuse_reply_open (request->req, &request->fi) == -ENOENT)
+    drop_handle (request);
+  nf_request_end (request);
+}
+
+static void
+open_file (NfRequest *request, int status, const NfMsg *answer)
+{
+  (void)answer;
+  if (status != 0)
+    nf_reply_status (request, status);
+  else
+    nf_share_open_file (request->volume->share, request->fid, request->fi.flags & O_ACCMODE, FALSE,
+                        reply_open, request);
+}
+
+static void
+op_open (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+  NfMsg call;
+  NfRequest *request = nf_request_begin (req, ino, NF_MSG_SETATTR, EISDIR, &call);
+
+  if (!request)
+    return;
+  request->fi = *fi;
+  if (g_atomic_int_get (&request->node->detached))
+    {
+      nf_reply_status (request, -ESTALE);
+      return;
+    }
+  if (!(fi->flags & O_TRUNC))
+    {
+      open_file (request, 0, NULL);
+      return;
+    }
+  call.setattr.fid = request->fid;
+  call.setattr.mask = NF_SET_SIZE | (fuse_req_ctx (req)->uid != 0 ? NF_SET_KILL_PRIV : 0);
+  nf_request_call (request, &call, open_file);
+}
+
+static void
+reply_create (gpointer data, int status, NfFile *file)
+{
+  NfRequest *request = data;
+  struct fuse_entry_param entry;
+  NfNode *node = NULL;
+
+  if (status == 0)
+    {
+      nf_reply_fill_entry (request, &request->attr, &entry, &node);
+      status = adopt_file (request, node, file);
+    }
+  if (status != 0)
+    {
+      if (node)
+        nf_reply_drop_entry (request, node);
+      nf_reply_status (request, status);
+      return;
+    }
+  if (fuse_reply_create (request->req, &entry, &request->fi) == -ENOENT)
+    {
+      drop_handle (request);
+      nf_reply_drop_entry (request, node);
+    }
+  nf_request_end (request);
+}
+
+static void
+open_created (NfRequest *request, int status, const NfMsg *answer)
+{
+  if (status != 0)
+    {
+      nf_reply_status (request, status);
+      return;
+    }
+  request->attr = answer->answer.attr;
+  nf_share_open_file (request->volume->share, request->attr.fid, request->fi.flags & O_ACCMODE,
+                      TRUE, reply_create, request);
+}
+
+static void
+op_create (fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+           struct fuse_file_info *fi)
+{
+  NfMsg call;
+  NfRequest *request = nf_request_begin (req, parent, NF_MSG_CREATE, EPERM, &call);
+
+  if (!request)
+    return;
+  if (strlen (name) > NF_NAME_LEN_MAX
+      || (request->fid == NF_FID_ROOT && strcmp (name, NF_HIDDEN_DIR) == 0))
+    {
+      nf_reply_status (request, strlen (name) > NF_NAME_LEN_MAX ? -ENAMETOOLONG : -EPERM);
+      return;
+    }
+  request->fi = *fi;
+  call.create.parent = request->fid;
+  call.create.name = nf_slice_str (name);
+  call.create.mode = mode;
+  if (fi->flags & O_EXCL)
+    call.create.flags |= NF_CREATE_EXCL;
+  if (fi->flags & O_TRUNC)
+    call.create.flags |= NF_CREATE_TRUNC;
+  if ((fi->flags & O_ACCMODE) != O_RDONLY)
+    call.create.flags |= NF_CREATE_HOLD;
+  nf_request_call (request, &call, open_created);
+}
+
+static void
+op_release (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+  (void)ino;
+  nf_handle_release (GSIZE_TO_POINTER (fi->fh));
+  (void)fuse_reply_err (req, 0); /* nobody waits for it */
+}
+
+/* close(2): says what became of writes that were told to be done before they were. */
+static void
+op_flush (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+  NfMsg call;
+
+  if (!nf_handle_writable (GSIZE_TO_POINTER (fi->fh)))
+    {
+      (void)fuse_reply_err (req, 0);
+      return;
+    }
+  NfRequest *request = nf_request_begin_file (req, ino, fi, NF_MSG_FSYNC, EIO, &call);
+  if (request)
+    nf_request_flush (request, FALSE, FALSE, nf_reply_done);
+}
+
+static void
+op_fsync (fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+  NfMsg call;
+  NfRequest *request = nf_request_begin_file (req, ino, fi, NF_MSG_FSYNC, EIO, &call);
+
+  if (request)
+    nf_request_flush (request, TRUE, datasync != 0, nf_reply_done);
+}
+
+void
+nf_op_open_init (struct fuse_lowlevel_ops *ops)
+{
+  ops->open = op_open;
+  ops->create = op_create;
+  ops->release = op_release;
+  ops->flush = op_flush;
+  ops->fsync = op_fsync;
+}
