@@ -7,8 +7,8 @@
 
 #include "fs/asks.h"
 
-/* How often a followed journal is looked at. A journal tells nobody that it has grown, as that would be on the way of
- * every change; a person reads this. */
+/* How often a followed journal is looked at. A journal tells nobody that it has grown, as that
+ * would be on the way of every change; a person reads this. */
 #define FOLLOW_MS 200
 
 typedef struct

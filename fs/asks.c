@@ -11,8 +11,8 @@
 #include "fs/asks.h"
 #include "map/path.h"
 
-/* The share that a request names: by its name, or by a path in the mount, in its directory here, or in the
- * namespace. */
+/* The share that a request names: by its name, or by a path in the mount, in its directory here,
+ * or in the namespace. */
 
 /* With slots_lock. */
 static const char *
@@ -108,7 +108,8 @@ map_adopt (gpointer data, NfAsk *ask)
 
 /* Unmounting. */
 
-/* 0 or -errno. Other users than root need the help of fusermount3, which doesn't say which error it was. */
+/* 0 or -errno. Other users than root need the help of fusermount3, which doesn't say which error
+ * it was. */
 static int
 unmount (const char *mountpoint)
 {

@@ -5,7 +5,8 @@
 
 /* The requests that take time, and what all of them need. */
 
-/* The share that ASK names as "share" or "path", to be given back by nf_slot_put(). NULL: ASK has been answered. */
+/* The share that ASK names as "share" or "path", to be given back by nf_slot_put(). NULL: ASK
+ * has been answered. */
 NfSlot *nf_asks_share (NfDaemon *daemon, NfAsk *ask);
 /* NfControlVerb.run of "wait" and "log". */
 void nf_asks_wait (gpointer daemon, NfAsk *ask);

@@ -17,8 +17,8 @@ typedef enum
   NF_CLIENT_ERROR_LOST       /* it ended before it had answered */
 } NfClientError;
 
-/* The site's configuration: PATH, or where it lies by default. SITE (may be NULL): its name, if the file has none. The caller
- * owns a reference. */
+/* The site's configuration: PATH, or where it lies by default. SITE (may be NULL): its name, if
+ * the file has none. The caller owns a reference. */
 NfSiteConf *nf_client_conf (const char *path, const char *site, GError **error);
 
 /* A line that comes before the answer. */
@@ -32,7 +32,8 @@ typedef struct
   gboolean until_end; /* return only when the daemon has ended after its answer */
 } NfClientAsk;
 
-/* Asks the daemon of CONF. RET_RESULT (may be NULL): what it answered, NULL if nothing; the caller owns it. */
+/* Asks the daemon of CONF. RET_RESULT (may be NULL): what it answered, NULL if nothing; the
+ * caller owns it. */
 gboolean nf_client_ask (const NfSiteConf *conf, const NfClientAsk *ask, JsonNode **ret_result,
                         GError **error);
 

@@ -42,8 +42,8 @@ const NfCommand *nf_command_find (const char *name);
 /* Prints what NAME was probably meant to be, and returns NF_EXIT_USAGE. */
 int nf_command_unknown (const char *name);
 
-/* Takes the options of a verb (and --help, which ends the program) out of ARGV. FALSE: an error was printed, with
- * the option that was probably meant; exit with NF_EXIT_USAGE. */
+/* Takes the options of a verb (and --help, which ends the program) out of ARGV. FALSE: an error
+ * was printed, with the option that was probably meant; exit with NF_EXIT_USAGE. */
 gboolean nf_command_parse (const char *verb, const GOptionEntry *entries, int *argc, char ***argv);
 /* Prints "nearfs VERB: MESSAGE" and the usage's line, and returns NF_EXIT_USAGE. */
 int nf_command_usage (const char *verb, const char *format, ...) G_GNUC_PRINTF (2, 3);

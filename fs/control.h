@@ -3,9 +3,9 @@
 
 #include <json-glib/json-glib.h>
 
-/* The daemon's side of "nearfs status" and its kin. Over the unix socket a client sends one line, a JSON object with
- * "verb" and the verb's arguments, and gets lines back, each a JSON object too; the last has "ok", true or false, and
- * with false an "error" for people. */
+/* The daemon's side of "nearfs status" and its kin. Over the unix socket a client sends one
+ * line, a JSON object with "verb" and the verb's arguments, and gets lines back, each a JSON
+ * object too; the last has "ok", true or false, and with false an "error" for people. */
 
 /* Clients at one time: each has a thread. */
 #define NF_CONTROL_CLIENTS_MAX 64
@@ -25,7 +25,8 @@ typedef struct
 NfControl *nf_control_new (const NfControlVerb *verbs, gpointer data);
 /* A connection with its first line, both taken. An NfAcceptControl. Thread: any; doesn't block. */
 void nf_control_take (gpointer control, int fd, char *line);
-/* Takes no more requests; those under way find nf_ask_is_over() and come to their end, which is waited for. */
+/* Takes no more requests; those under way find nf_ask_is_over() and come to their end, which is
+ * waited for. */
 void nf_control_stop (NfControl *control);
 /* Closes the connections that were kept, and frees. After nf_control_stop(). */
 void nf_control_free (NfControl *control);
@@ -43,6 +44,6 @@ gboolean nf_ask_line (NfAsk *ask, const char *name, const char *text);
 void nf_ask_done (NfAsk *ask);
 void nf_ask_done_with (NfAsk *ask, JsonNode *result); /* takes RESULT; sent as "result" */
 void nf_ask_fail (NfAsk *ask, const char *format, ...) G_GNUC_PRINTF (2, 3);
-/* After the answer: the connection stays open until nf_control_free(), so that the client sees when the daemon has
- * gone. */
+/* After the answer: the connection stays open until nf_control_free(), so that the client sees
+ * when the daemon has gone. */
 void nf_ask_keep_open (NfAsk *ask);

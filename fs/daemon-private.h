@@ -22,9 +22,10 @@
  *   report.c   what `nearfs status` shows
  *   asks.c     the verbs that ask the daemon
  *
- * Lock order: admin, slots_lock, mount_lock | peers_lock. `admin` is held by whoever opens, closes or changes slots,
- * for as long as that takes; events and requests only take the others, briefly. No function of a share that may
- * wait is called with slots_lock held: nf_slot_get() keeps a share from being closed instead. */
+ * Lock order: admin, slots_lock, mount_lock | peers_lock. `admin` is held by whoever opens,
+ * closes or changes slots, for as long as that takes; events and requests only take the others,
+ * briefly. No function of a share that may wait is called with slots_lock held: nf_slot_get()
+ * keeps a share from being closed instead. */
 
 /* How often a share that couldn't be opened is tried again. */
 #define NF_DAEMON_RETRY_S 30
@@ -101,21 +102,22 @@ void nf_daemon_init_host (NfDaemon *daemon);
 
 /* daemon.c */
 void nf_daemon_stop (NfDaemon *daemon);
-/* Waits for the end of the drain, which follows the unmount. Returns what couldn't be written, "" if nothing; the
- * caller frees it. */
+/* Waits for the end of the drain, which follows the unmount. Returns what couldn't be written,
+ * "" if nothing; the caller frees it. */
 char *nf_daemon_wait_drained (NfDaemon *daemon);
 
 /* slots.c. With admin. */
 NfSlot *nf_slot_new (NfDaemon *daemon, NfMap *map, const NfMapShare *entry);
 void nf_slot_free (NfSlot *slot);
-/* Opens the share, shows it in the mount, and has the peers greeted anew. ADOPT: mark the directory as it is. FALSE:
- * see slot->trouble, which was logged if it is new. */
+/* Opens the share, shows it in the mount, and has the peers greeted anew. ADOPT: mark the
+ * directory as it is. FALSE: see slot->trouble, which was logged if it is new. */
 gboolean nf_slot_open (NfDaemon *daemon, NfSlot *slot, gboolean adopt);
 /* Shows it in the mount, if there is one. */
 void nf_slot_show (NfDaemon *daemon, NfSlot *slot);
 /* Waits for what is being written, up to TIMEOUT_MS; appends to LOST (may be NULL) what wasn't. */
 void nf_slot_drain (NfSlot *slot, guint timeout_ms, GString *lost);
-/* Takes it out of the mount and closes it. It must no longer be in daemon->slots, or that must be empty. */
+/* Takes it out of the mount and closes it. It must no longer be in daemon->slots, or that must
+ * be empty. */
 void nf_slot_close (NfDaemon *daemon, NfSlot *slot);
 void nf_slots_retry (NfDaemon *daemon);
 /* Puts the share where the map has it now. */
@@ -123,7 +125,8 @@ void nf_slot_remount (NfDaemon *daemon, NfSlot *slot, NfMap *map, const NfMapSha
 char *nf_slot_signature (NfDaemon *daemon, NfMap *map, const NfMapShare *entry);
 
 /* slots.c. Thread: any; without slots_lock. */
-/* The slot of that name with an open share, which stays open until nf_slot_put(). NULL: there is none. */
+/* The slot of that name with an open share, which stays open until nf_slot_put(). NULL: there is
+ * none. */
 NfSlot *nf_slot_get (NfDaemon *daemon, const char *name);
 void nf_slot_put (NfDaemon *daemon, NfSlot *slot);
 /* Somebody wants to close it: whoever holds it should let go. */
@@ -138,7 +141,8 @@ typedef struct
 } NfPeerNote;
 extern const NfHubEvents nf_daemon_events;
 void nf_peer_note_free (gpointer note);
-/* The set of open shares has changed: the members of SHARE are greeted anew. With admin, without slots_lock. */
+/* The set of open shares has changed: the members of SHARE are greeted anew. With admin, without
+ * slots_lock. */
 void nf_peers_regreet (NfDaemon *daemon, NfMap *map, const NfMapShare *share, const char *why);
 /* Whether SITE's greeting named the share; FALSE if it isn't up. */
 gboolean nf_peer_has_share (NfDaemon *daemon, const char *site, guint64 id);
@@ -146,8 +150,8 @@ gboolean nf_peer_has_share (NfDaemon *daemon, const char *site, guint64 id);
 void nf_peer_strange_shares (NfDaemon *daemon, const char *site, GArray *ids);
 
 /* reload.c */
-/* Loads the map from its file. FALSE: it stays as it was. RET_TEXT (may be NULL): what changed, a line each, and what is
- * wrong with it; the caller frees it. */
+/* Loads the map from its file. FALSE: it stays as it was. RET_TEXT (may be NULL): what changed,
+ * a line each, and what is wrong with it; the caller frees it. */
 gboolean nf_daemon_load_map (NfDaemon *daemon, char **ret_text, GError **error);
 gboolean nf_daemon_adopt (NfDaemon *daemon, const char *share, GError **error);
 

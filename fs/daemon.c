@@ -15,10 +15,12 @@
 
 /* Start, wait, stop.
  *
- * The main thread sleeps in nf_daemon_run() until a signal, a verb or the mount's end wakes it. Signals are taken by
- * a thread of their own, so that a second SIGTERM ends the process even while the main thread waits for a disk. */
+ * The main thread sleeps in nf_daemon_run() until a signal, a verb or the mount's end wakes it.
+ * Signals are taken by a thread of their own, so that a second SIGTERM ends the process even
+ * while the main thread waits for a disk. */
 
-/* Of the time in which a stop must be done, what the drain may take beyond a call's own deadline. */
+/* Of the time in which a stop must be done, what the drain may take beyond a call's own
+ * deadline. */
 #define DRAIN_SPARE_MS 1000
 
 /* Ends the signal thread; nobody else sends it, and then it does no harm either. */
@@ -117,7 +119,8 @@ run_mount (void *data)
   return NULL;
 }
 
-/* The root is answered by the mount itself, so this can't hang on anything but a mount that doesn't work. */
+/* The root is answered by the mount itself, so this can't hang on anything but a mount that
+ * doesn't work. */
 static gboolean
 try_mount (NfDaemon *daemon, GError **error)
 {
@@ -168,8 +171,8 @@ stop_mount (NfDaemon *daemon)
       pthread_join (daemon->mount_thread, NULL);
       daemon->mount_started = FALSE;
     }
-  /* What it still has open is closed now, while the links are there to say so. Nobody may tell it of changes
-   * any more. */
+  /* What it still has open is closed now, while the links are there to say so. Nobody may tell
+   * it of changes any more. */
   pthread_rwlock_wrlock (&daemon->mount_lock);
   mount = g_steal_pointer (&daemon->mount);
   pthread_rwlock_unlock (&daemon->mount_lock);
@@ -218,7 +221,8 @@ daemon_new (NfSiteConf *conf, NfMap *map)
   return daemon;
 }
 
-/* Before any directory is touched, so that the message is this one and not that the directories are locked. */
+/* Before any directory is touched, so that the message is this one and not that the directories
+ * are locked. */
 static gboolean
 check_alone (const NfSiteConf *conf, GError **error)
 {
@@ -282,8 +286,8 @@ nf_daemon_new (NfSiteConf *conf, NfMap *map, const NfMountOptions *mount, GError
 
 /* Run. */
 
-/* Returns FALSE when it is time to stop. *RET_RELOAD: the map is to be loaded; otherwise it is time to try again what
- * couldn't be opened. */
+/* Returns FALSE when it is time to stop. *RET_RELOAD: the map is to be loaded; otherwise it is
+ * time to try again what couldn't be opened. */
 static gboolean
 wait_for_work (NfDaemon *daemon, gboolean *ret_reload)
 {

@@ -3,10 +3,12 @@
 
 #include <glib.h>
 
-/* Where messages go. The program logs to standard error, with time and level; if that is the journal's own stream,
- * or once it has gone to the background, to journald, or to syslog where there is none. */
+/* Where messages go. The program logs to standard error, with time and level; if that is the
+ * journal's own stream, or once it has gone to the background, to journald, or to syslog where
+ * there is none. */
 
-/* Takes over GLib's logging. VERBOSE: debug messages too (also by NEARFS_LOG=debug in the environment). */
+/* Takes over GLib's logging. VERBOSE: debug messages too (also by NEARFS_LOG=debug in the
+ * environment). */
 void nf_log_init (gboolean verbose);
 /* From now on to PATH, which is appended to. */
 gboolean nf_log_to_file (const char *path, GError **error);
@@ -25,7 +27,7 @@ typedef struct
   int err; /* an errno, positive or negative */
 } NfLogAbout;
 
-/* LEVEL: G_LOG_LEVEL_DEBUG one line an op; INFO changes of state; WARNING what goes wrong, with what goes on working.
- * ABOUT may be NULL. Thread: any. */
+/* LEVEL: G_LOG_LEVEL_DEBUG one line an op; INFO changes of state; WARNING what goes wrong, with
+ * what goes on working. ABOUT may be NULL. Thread: any. */
 void nf_log (GLogLevelFlags level, const NfLogAbout *about, const char *format, ...)
     G_GNUC_PRINTF (3, 4);

@@ -21,8 +21,8 @@ void nf_mount_wish_init (NfMountWish *wish);
 void nf_mount_wish_clear (NfMountWish *wish);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (NfMountWish, nf_mount_wish_clear)
 
-/* Adds TEXT, options separated by commas; a later one wins. SLOPPY: unknown ones are ignored instead of being errors, which
- * name the option that was probably meant. */
+/* Adds TEXT, options separated by commas; a later one wins. SLOPPY: unknown ones are ignored
+ * instead of being errors, which name the option that was probably meant. */
 gboolean nf_mount_wish_parse (NfMountWish *wish, const char *text, gboolean sloppy, GError **error);
 /* The options for FUSE. Borrowed. */
 char **nf_mount_wish_fuse (NfMountWish *wish);

@@ -6,9 +6,9 @@
 
 /* From the links to the shares.
  *
- * Each greeting names the shares that its sender has open and the receiver is a member of. A share is up with a peer
- * when both have named it. That is found out once a link, so when the set of open shares changes later, the link is
- * ended and greets anew. */
+ * Each greeting names the shares that its sender has open and the receiver is a member of. A
+ * share is up with a peer when both have named it. That is found out once a link, so when the
+ * set of open shares changes later, the link is ended and greets anew. */
 
 void
 nf_peer_note_free (gpointer data)
@@ -154,8 +154,8 @@ peer_down (gpointer data, const char *site, const char *reason)
   pthread_rwlock_unlock (&daemon->slots_lock);
 }
 
-/* Why SITE may not send MSG for SLOT (NULL: the share isn't here); NULL if it may. With slots_lock. The right to
- * change things is the primary's to check, as is the epoch. */
+/* Why SITE may not send MSG for SLOT (NULL: the share isn't here); NULL if it may. With
+ * slots_lock. The right to change things is the primary's to check, as is the epoch. */
 static const char *
 refusal (NfDaemon *daemon, const NfSlot *slot, const char *site, const NfMsg *msg)
 {
@@ -172,8 +172,8 @@ refusal (NfDaemon *daemon, const NfSlot *slot, const char *site, const NfMsg *ms
   return NULL;
 }
 
-/* The message is dropped; that is said once for each kind. While maps differ such messages are to be expected, so the link
- * stays: other shares use it. */
+/* The message is dropped; that is said once for each kind. While maps differ such messages are
+ * to be expected, so the link stays: other shares use it. */
 static void
 log_refusal (NfDaemon *daemon, guint64 share, const char *site, const NfMsg *msg, const char *why)
 {

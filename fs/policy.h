@@ -4,16 +4,16 @@
 #include "fs/users.h"
 #include "map/map.h"
 
-/* Who may do what in one share, as the map says, and whom another site's callers count as here. What NfShareConf's
- * three hooks want. Thread: any. */
+/* Who may do what in one share, as the map says, and whom another site's callers count as here.
+ * What NfShareConf's three hooks want. Thread: any. */
 
 /* "nobody" and "nogroup", the numbers that Linux has for what can't be mapped. */
 #define NF_POLICY_NOBODY 65534
 
 typedef struct _NfPolicy NfPolicy;
 
-/* SHARE is of MAP, which is referenced; SITE is ours. USERS must outlive the policy. PERSONAL: this daemon isn't
- * root's, so everybody is its own user. The caller frees it. */
+/* SHARE is of MAP, which is referenced; SITE is ours. USERS must outlive the policy. PERSONAL:
+ * this daemon isn't root's, so everybody is its own user. The caller frees it. */
 NfPolicy *nf_policy_new (NfMap *map, const NfMapShare *share, const char *site, NfUsers *users,
                          gboolean personal);
 void nf_policy_free (NfPolicy *policy);
@@ -28,7 +28,7 @@ gboolean nf_policy_may_write (gpointer policy, const char *site);
  *   our own mount         as they are: our kernel vouches for them
  *   a name known here     that user's, with the groups it has here
  *   no name               a number known here: as by its name; else as it is, but never group 0
- *   not granted by users  nobody, with no groups. Root must be named there; "*" is everybody else */
+ *   not granted by users  nobody, with no groups. Root must be named there, "*" is all others */
 void nf_policy_credentials (gpointer policy, const char *site, NfCallHead *head);
 /* Sets head.user, which is never freed, to the caller's name here; empty if it has none. */
 void nf_policy_name_caller (gpointer policy, NfCallHead *head);

@@ -8,9 +8,9 @@
 
 /* A queue of tasks with a few workers, and one thread for timers.
  *
- * Tasks may block on a disk. So that a few blocked ones don't hold up everything, the timer thread also watches over
- * the queue: if its first task has waited for STALL_MS, another worker is added, up to the limit. Extra workers go
- * when they have had nothing to do for a while.
+ * Tasks may block on a disk. So that a few blocked ones don't hold up everything, the timer
+ * thread also watches over the queue: if its first task has waited for STALL_MS, another worker
+ * is added, up to the limit. Extra workers go when they have had nothing to do for a while.
  *
  * Lock order: there is one lock, and nothing of the caller's is called with it. */
 
@@ -203,8 +203,8 @@ push (NfPool *pool, NfFunc func, gpointer arg)
 
 /* The timer thread. */
 
-/* With the lock: posts what is due at NOW and adds a worker if the queue doesn't move. Returns when to look again;
- * G_MAXINT64 for not at all. */
+/* With the lock: posts what is due at NOW and adds a worker if the queue doesn't move. Returns
+ * when to look again; G_MAXINT64 for not at all. */
 static gint64
 look_after (NfPool *pool, gint64 now)
 {

@@ -6,8 +6,8 @@
 #include "fs/daemon-private.h"
 #include "fs/log.h"
 
-/* A new map: read, checked and compared as a whole; then what changed is carried out, share by share. What has not
- * changed goes on undisturbed, links and open files included. */
+/* A new map: read, checked and compared as a whole; then what changed is carried out, share by
+ * share. What has not changed goes on undisturbed, links and open files included. */
 
 static gint
 compare_slots (gconstpointer a, gconstpointer b)

@@ -96,7 +96,8 @@ add_standing (JsonBuilder *builder, const NfShareStatus *status)
   add_number (builder, "journal_bytes", status->journal_bytes);
 }
 
-/* A replica that works here, while the primary has it refused, is cut off in a way that no link shows. */
+/* A replica that works here, while the primary has it refused, is cut off in a way that no link
+ * shows. */
 static char *
 trouble_of (NfDaemon *daemon, const NfSlot *slot, const NfShareStatus *status)
 {

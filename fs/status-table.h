@@ -12,7 +12,8 @@ typedef struct
   gboolean in_seconds;
 } NfMaxLag;
 
-/* Whether every share here is open, connected and within LAG and, where it is primary, all its other sites are. */
+/* Whether every share here is open, connected and within LAG and, where it is primary, all its
+ * other sites are. */
 gboolean nf_status_in_step (JsonObject *report, const NfMaxLag *lag);
 /* On standard output, at most 80 columns but for what can't be cut. */
 void nf_status_print (JsonObject *report);

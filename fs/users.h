@@ -5,8 +5,8 @@
 
 #include "net/proto.h"
 
-/* This machine's users, by name and by number, remembered for a while: a directory service may take long to answer,
- * and each call from another site asks. Thread: any. */
+/* This machine's users, by name and by number, remembered for a while: a directory service may
+ * take long to answer, and each call from another site asks. Thread: any. */
 
 /* An answer is believed for a minute, as nscd(8) does. */
 #define NF_USERS_AGE_S 60
@@ -22,8 +22,8 @@ typedef struct
   guint32 groups[NF_GROUPS_MAX];
 } NfUser;
 
-/* Where users come from, for tests. Each sets the name's numbers (or the number's name) and all groups; FALSE if
- * there is no such user. */
+/* Where users come from, for tests. Each sets the name's numbers (or the number's name) and all
+ * groups; FALSE if there is no such user. */
 typedef struct
 {
   gboolean (*by_name) (const char *name, NfUser *ret_user);

@@ -7,8 +7,8 @@
 
 #include "fs/pool.h"
 
-/* Several threads post to a pool, at once and later, what posts again; a few block. Then it is freed while all of
- * that is under way, and nothing may be missing. */
+/* Several threads post to a pool, at once and later, what posts again; a few block. Then it is
+ * freed while all of that is under way, and nothing may be missing. */
 
 #define ROUNDS 20
 #define POSTERS 4
