@@ -67,7 +67,8 @@ fill_address (const char *path, struct sockaddr_un *ret_address, GError **error)
       memcpy (ret_address->sun_path, path, strlen (path));
       return TRUE;
     }
-  g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "%s: longer than the name of a socket may be (%zu bytes)", path,
+  g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED,
+               "%s: longer than the name of a socket may be (%zu bytes)", path,
                sizeof ret_address->sun_path - 1);
   return FALSE;
 }
@@ -82,7 +83,7 @@ nf_accept_connect (const char *runtime, GError **error)
   if (!fill_address (path, &address, error))
     return -1;
   fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd >= 0 && connect (fd, (struct sockaddr *) &address, sizeof address) == 0)
+  if (fd >= 0 && connect (fd, (struct sockaddr *)&address, sizeof address) == 0)
     return fd;
   if (errno == ENOENT || errno == ECONNREFUSED)
     g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_RELAY, "no nearfs daemon runs here (%s)", path);
@@ -106,8 +107,8 @@ check_directory (const char *runtime, GError **error)
     }
   if (S_ISDIR (st.st_mode) && st.st_uid == geteuid () && (st.st_mode & 077) == 0)
     return TRUE;
-  g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "%s must be a directory of uid %u with mode 0700", runtime,
-               geteuid ());
+  g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED,
+               "%s must be a directory of uid %u with mode 0700", runtime, geteuid ());
   return FALSE;
 }
 
@@ -120,14 +121,15 @@ open_socket (const char *runtime, const char *path, GError **error)
   if (fd >= 0)
     {
       close (fd);
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "%s: a nearfs daemon runs here already", path);
+      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED,
+                   "%s: a nearfs daemon runs here already", path);
       return -1;
     }
   if (!fill_address (path, &address, error))
     return -1;
   fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd >= 0 && (unlink (path) == 0 || errno == ENOENT)
-      && bind (fd, (struct sockaddr *) &address, sizeof address) == 0 && listen (fd, SOMAXCONN) == 0)
+      && bind (fd, (struct sockaddr *)&address, sizeof address) == 0 && listen (fd, SOMAXCONN) == 0)
     return fd;
   g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "%s: %s", path, g_strerror (errno));
   if (fd >= 0)
@@ -142,7 +144,8 @@ is_welcome (int fd)
   struct ucred cred;
   socklen_t len = sizeof cred;
 
-  return getsockopt (fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && (cred.uid == geteuid () || cred.uid == 0);
+  return getsockopt (fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0
+         && (cred.uid == geteuid () || cred.uid == 0);
 }
 
 static void
@@ -203,8 +206,9 @@ read_line (Guest *guest)
         struct cmsghdr align;
         char bytes[CMSG_SPACE (sizeof (int) * 16)];
       } control;
-      struct msghdr message
-          = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+      struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
+      };
       ssize_t n = recvmsg (guest->fd, &message, MSG_CMSG_CLOEXEC);
 
       if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -281,7 +285,7 @@ accept_thread (void *arg)
       guint n = self->guests->len;
 
       for (guint i = 0; i < n; i++)
-        fds[i] = (struct pollfd){ ((Guest *) g_ptr_array_index (self->guests, i))->fd, POLLIN, 0 };
+        fds[i] = (struct pollfd){ ((Guest *)g_ptr_array_index (self->guests, i))->fd, POLLIN, 0 };
       fds[n] = (struct pollfd){ self->listen_fd, POLLIN, 0 };
       fds[n + 1] = (struct pollfd){ self->stop_fd, POLLIN, 0 };
       if (poll (fds, n + 2, n > 0 ? 1000 : -1) < 0)
@@ -309,7 +313,8 @@ start_thread (NfAccept *self)
 }
 
 NfAccept *
-nf_accept_new (const char *runtime, NfHub *hub, NfAcceptControl control, gpointer data, GError **error)
+nf_accept_new (const char *runtime, NfHub *hub, NfAcceptControl control, gpointer data,
+               GError **error)
 {
   g_autofree char *path = g_build_filename (runtime, SOCKET_NAME, NULL);
   NfAccept *self;
@@ -332,7 +337,8 @@ nf_accept_new (const char *runtime, NfHub *hub, NfAcceptControl control, gpointe
   err = self->stop_fd < 0 ? errno : start_thread (self);
   if (err == 0)
     return self;
-  g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "the relay's thread: %s", g_strerror (err));
+  g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "the relay's thread: %s",
+               g_strerror (err));
   self->thread = 0;
   nf_accept_free (self);
   return NULL;
@@ -345,10 +351,10 @@ nf_accept_free (NfAccept *self)
 
   if (self->thread != 0)
     {
-      (void) !write (self->stop_fd, &one, sizeof one); /* an eventfd of ours, at zero */
+      (void)!write (self->stop_fd, &one, sizeof one); /* an eventfd of ours, at zero */
       pthread_join (self->thread, NULL);
     }
-  (void) unlink (self->path); /* the next daemon replaces it anyway */
+  (void)unlink (self->path); /* the next daemon replaces it anyway */
   close (self->listen_fd);
   if (self->stop_fd >= 0)
     close (self->stop_fd);

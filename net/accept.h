@@ -22,7 +22,8 @@ typedef void (*NfAcceptControl) (gpointer data, int fd, char *line);
 
 /* Opens the socket and starts the thread. An older daemon's left-over socket is replaced; a running daemon's isn't
  * (error). CONTROL may be NULL. The caller frees it with nf_accept_free(), before it stops the hub. */
-NfAccept *nf_accept_new (const char *runtime, NfHub *hub, NfAcceptControl control, gpointer data, GError **error);
+NfAccept *nf_accept_new (const char *runtime, NfHub *hub, NfAcceptControl control, gpointer data,
+                         GError **error);
 /* Closes and removes the socket and ends the thread. */
 void nf_accept_free (NfAccept *accept);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (NfAccept, nf_accept_free)

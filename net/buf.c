@@ -68,7 +68,7 @@ static void
 store (guint8 *to, guint64 value, guint width)
 {
   for (guint i = 0; i < width; i++)
-    to[i] = (guint8) (value >> (8 * i));
+    to[i] = (guint8)(value >> (8 * i));
 }
 
 static guint64
@@ -77,7 +77,7 @@ fetch (const guint8 *from, guint width)
   guint64 value = 0;
 
   for (guint i = 0; i < width; i++)
-    value |= (guint64) from[i] << (8 * i);
+    value |= (guint64)from[i] << (8 * i);
   return value;
 }
 
@@ -116,7 +116,7 @@ void
 nf_buf_put_slice (NfBuf *buf, NfSlice slice)
 {
   g_assert (slice.len <= G_MAXUINT32);
-  nf_buf_put_u32 (buf, (guint32) slice.len);
+  nf_buf_put_u32 (buf, (guint32)slice.len);
   nf_buf_put_raw (buf, slice.data, slice.len);
 }
 
@@ -167,7 +167,7 @@ reader_take (NfReader *reader, gsize len)
       return NULL;
     }
   /* An empty reader has no data to point into. */
-  start = reader->data == NULL ? (const guint8 *) "" : reader->data + reader->pos;
+  start = reader->data == NULL ? (const guint8 *)"" : reader->data + reader->pos;
   reader->pos += len;
   return start;
 }
@@ -183,19 +183,19 @@ reader_number (NfReader *reader, guint width)
 guint8
 nf_reader_u8 (NfReader *reader)
 {
-  return (guint8) reader_number (reader, 1);
+  return (guint8)reader_number (reader, 1);
 }
 
 guint16
 nf_reader_u16 (NfReader *reader)
 {
-  return (guint16) reader_number (reader, 2);
+  return (guint16)reader_number (reader, 2);
 }
 
 guint32
 nf_reader_u32 (NfReader *reader)
 {
-  return (guint32) reader_number (reader, 4);
+  return (guint32)reader_number (reader, 4);
 }
 
 guint64

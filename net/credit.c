@@ -61,7 +61,8 @@ give_back (gpointer data)
   gboolean wake;
 
   pthread_mutex_lock (&credit->lock);
-  wake = credit->returned < credit->threshold && credit->returned + payload->cost >= credit->threshold;
+  wake = credit->returned < credit->threshold
+         && credit->returned + payload->cost >= credit->threshold;
   credit->returned += payload->cost;
   pthread_mutex_unlock (&credit->lock);
   if (wake)
@@ -90,7 +91,7 @@ nf_credit_wake (NfCredit *credit)
   guint64 one = 1;
 
   /* Fails only when the counter is full: then it's readable anyway. */
-  (void) !write (credit->wake_fd, &one, sizeof one);
+  (void)!write (credit->wake_fd, &one, sizeof one);
 }
 
 void
@@ -98,7 +99,7 @@ nf_credit_woken (NfCredit *credit)
 {
   guint64 count;
 
-  (void) !read (credit->wake_fd, &count, sizeof count);
+  (void)!read (credit->wake_fd, &count, sizeof count);
 }
 
 gsize

@@ -38,7 +38,7 @@ nf_transport_one_line (const char *text, gsize len)
   g_autofree char *copy = g_strndup (text, MIN (len, NF_TRANSPORT_TEXT_MAX));
 
   for (char *p = copy; *p != '\0'; p++)
-    if ((guchar) *p < ' ' || *p == 0x7f)
+    if ((guchar)*p < ' ' || *p == 0x7f)
       *p = ' ';
   g_strstrip (copy);
   return *copy == '\0' ? NULL : g_steal_pointer (&copy);
@@ -61,11 +61,11 @@ end_child (pid_t pid)
       if (waitpid (pid, NULL, WNOHANG) != 0)
         return;
       if (waited == 100)
-        (void) kill (pid, SIGTERM);
+        (void)kill (pid, SIGTERM);
       g_usleep (10 * 1000);
     }
-  (void) kill (pid, SIGKILL);
-  (void) waitpid (pid, NULL, 0);
+  (void)kill (pid, SIGKILL);
+  (void)waitpid (pid, NULL, 0);
 }
 
 void
@@ -89,13 +89,13 @@ set_nonblocking (int fd)
 
   /* If this fails the descriptor is no stream at all, and reading it will tell. */
   if (flags >= 0)
-    (void) fcntl (fd, F_SETFL, flags | O_NONBLOCK);
+    (void)fcntl (fd, F_SETFL, flags | O_NONBLOCK);
 }
 
 static guint
 fds_prepare (NfTransport *transport, guint want_write, struct pollfd *fds, gboolean *ret_now)
 {
-  Fds *self = (Fds *) transport;
+  Fds *self = (Fds *)transport;
   guint n = 0;
 
   for (guint i = 0; i < NF_LANES_MAX; i++)
@@ -108,7 +108,7 @@ fds_prepare (NfTransport *transport, guint want_write, struct pollfd *fds, gbool
       if (lane->readable)
         *ret_now = TRUE;
       if (lane->fds.in == lane->fds.out)
-        fds[n++] = (struct pollfd){ lane->fds.in, (short) (POLLIN | want), 0 };
+        fds[n++] = (struct pollfd){ lane->fds.in, (short)(POLLIN | want), 0 };
       else
         {
           fds[n++] = (struct pollfd){ lane->fds.in, POLLIN, 0 };
@@ -142,7 +142,7 @@ read_text (Lane *lane)
 static gboolean
 fds_dispatch (NfTransport *transport, const struct pollfd *fds, guint n_fds, GError **error)
 {
-  Fds *self = (Fds *) transport;
+  Fds *self = (Fds *)transport;
 
   for (guint i = 0; i < NF_LANES_MAX; i++)
     {
@@ -159,7 +159,8 @@ fds_dispatch (NfTransport *transport, const struct pollfd *fds, guint n_fds, GEr
           else if (fds[k].fd == lane->fds.text)
             read_text (lane);
           else if (fds[k].fd == lane->fds.hold
-                   || (fds[k].fd == lane->fds.out && (fds[k].revents & (POLLERR | POLLHUP | POLLNVAL))))
+                   || (fds[k].fd == lane->fds.out
+                       && (fds[k].revents & (POLLERR | POLLHUP | POLLNVAL))))
             lane->hung_up = TRUE;
         }
     }
@@ -169,7 +170,7 @@ fds_dispatch (NfTransport *transport, const struct pollfd *fds, guint n_fds, GEr
 static gssize
 fds_read (NfTransport *transport, guint index, void *buffer, gsize size)
 {
-  Lane *lane = &((Fds *) transport)->lanes[index];
+  Lane *lane = &((Fds *)transport)->lanes[index];
   ssize_t n;
 
   if (!lane->used)
@@ -191,7 +192,7 @@ fds_read (NfTransport *transport, guint index, void *buffer, gsize size)
       lane->readable = FALSE;
       return lane->hung_up ? 0 : -EAGAIN;
     }
-  if ((gsize) n < size && n > 0)
+  if ((gsize)n < size && n > 0)
     lane->readable = lane->hung_up; /* what comes next, poll() will tell */
   return n;
 }
@@ -199,7 +200,7 @@ fds_read (NfTransport *transport, guint index, void *buffer, gsize size)
 static gssize
 fds_write (NfTransport *transport, guint index, const void *data, gsize len)
 {
-  Lane *lane = &((Fds *) transport)->lanes[index];
+  Lane *lane = &((Fds *)transport)->lanes[index];
   ssize_t n;
 
   if (!lane->used)
@@ -223,14 +224,14 @@ exit_text (pid_t pid, int status)
   if (WIFEXITED (status) && WEXITSTATUS (status) != 0)
     return g_strdup_printf ("exit status %d", WEXITSTATUS (status));
   if (WIFSIGNALED (status))
-    return g_strdup_printf ("ssh (%d) was ended by signal %d", (int) pid, WTERMSIG (status));
+    return g_strdup_printf ("ssh (%d) was ended by signal %d", (int)pid, WTERMSIG (status));
   return NULL;
 }
 
 static char *
 fds_explain (NfTransport *transport, guint index)
 {
-  Lane *lane = &((Fds *) transport)->lanes[index];
+  Lane *lane = &((Fds *)transport)->lanes[index];
   int status = 0;
   int waited = 0;
 
@@ -262,7 +263,7 @@ fds_explain (NfTransport *transport, guint index)
 static void
 fds_free (NfTransport *transport, gboolean dead)
 {
-  Fds *self = (Fds *) transport;
+  Fds *self = (Fds *)transport;
 
   for (guint i = 0; i < NF_LANES_MAX; i++)
     {
@@ -295,7 +296,7 @@ nf_fds_new (void)
 void
 nf_fds_add (NfTransport *transport, guint lane, NfFdLane *fds)
 {
-  Fds *self = (Fds *) transport;
+  Fds *self = (Fds *)transport;
 
   g_assert (transport->ops == &fds_ops && lane < NF_LANES_MAX && !self->lanes[lane].used);
   set_nonblocking (fds->in);

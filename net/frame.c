@@ -36,14 +36,16 @@ nf_frame_head_decode (const guint8 *bytes, NfFrameHead *ret_head, GError **error
 
   if (head.len > NF_FRAME_MAX)
     {
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL, "frame of %u bytes, more than the %u allowed", head.len,
-                   NF_FRAME_MAX);
+      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL,
+                   "frame of %u bytes, more than the %u allowed", head.len, NF_FRAME_MAX);
       return FALSE;
     }
-  if (head.len < 2 || (head.flags & ~NF_FRAME_FLAGS) != 0 || memcmp (reserved.data, "\0\0\0", 3) != 0
+  if (head.len < 2 || (head.flags & ~NF_FRAME_FLAGS) != 0
+      || memcmp (reserved.data, "\0\0\0", 3) != 0
       || ((head.flags & NF_FRAME_CONTROL) && head.number != 0))
     {
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL, "garbage where a frame should begin");
+      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL,
+                   "garbage where a frame should begin");
       return FALSE;
     }
   *ret_head = head;
@@ -93,8 +95,8 @@ quote (NfSlice bytes)
   GString *text = g_string_new (NULL);
 
   for (gsize i = 0; i < MIN (bytes.len, QUOTE_MAX); i++)
-    if (g_ascii_isprint ((char) bytes.data[i]))
-      g_string_append_c (text, (char) bytes.data[i]);
+    if (g_ascii_isprint ((char)bytes.data[i]))
+      g_string_append_c (text, (char)bytes.data[i]);
     else if (bytes.data[i] == '\n' || bytes.data[i] == '\t')
       g_string_append_c (text, ' ');
     else
@@ -112,10 +114,12 @@ nf_frame_magic_error (NfSlice bytes, GError **error)
 
   if (bytes.len > word_len && memcmp (bytes.data, NF_MAGIC_WORD, word_len) == 0
       && g_ascii_isdigit (bytes.data[word_len]))
-    g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_VERSION, "peer speaks protocol %" G_GUINT64_FORMAT ", this is %d",
+    g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_VERSION,
+                 "peer speaks protocol %" G_GUINT64_FORMAT ", this is %d",
                  g_ascii_strtoull (text + word_len, NULL, 10), NF_PROTO_VERSION);
   else
-    g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_NOISE, "something else than nearfs talks there: \"%s\"", text);
+    g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_NOISE,
+                 "something else than nearfs talks there: \"%s\"", text);
 }
 
 /* Where BYTES must go on with the magic. FALSE if they don't. */
@@ -128,8 +132,8 @@ feed_magic (NfFrameReader *reader, NfSlice *bytes, GError **error)
     {
       g_autoptr (GByteArray) all = g_byte_array_new ();
 
-      g_byte_array_append (all, (const guint8 *) NF_MAGIC, (guint) reader->got);
-      g_byte_array_append (all, bytes->data, (guint) MIN (bytes->len, 2 * QUOTE_MAX));
+      g_byte_array_append (all, (const guint8 *)NF_MAGIC, (guint)reader->got);
+      g_byte_array_append (all, bytes->data, (guint)MIN (bytes->len, 2 * QUOTE_MAX));
       nf_frame_magic_error (nf_slice (all->data, all->len), error);
       return FALSE;
     }
@@ -159,8 +163,8 @@ feed_copy (NfFrameReader *reader, NfSlice *bytes, guint8 *to, gsize len)
 }
 
 NfFrameResult
-nf_frame_reader_feed (NfFrameReader *reader, NfSlice *bytes, NfFrameHead *ret_head, NfPayload **ret_payload,
-                      GError **error)
+nf_frame_reader_feed (NfFrameReader *reader, NfSlice *bytes, NfFrameHead *ret_head,
+                      NfPayload **ret_payload, GError **error)
 {
   while (bytes->len > 0)
     switch (reader->state)

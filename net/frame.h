@@ -82,8 +82,8 @@ void nf_frame_reader_clear (NfFrameReader *reader);
 /* Whether the magic has been read. */
 gboolean nf_frame_reader_greeted (const NfFrameReader *reader);
 /* Takes bytes from the start of *BYTES. The payload is the caller's. */
-NfFrameResult nf_frame_reader_feed (NfFrameReader *reader, NfSlice *bytes, NfFrameHead *ret_head, NfPayload **ret_payload,
-                                    GError **error);
+NfFrameResult nf_frame_reader_feed (NfFrameReader *reader, NfSlice *bytes, NfFrameHead *ret_head,
+                                    NfPayload **ret_payload, GError **error);
 
 /* What to say of a stream that doesn't begin with NF_MAGIC but with BYTES: sets NF_NET_ERROR_VERSION or _NOISE. */
 void nf_frame_magic_error (NfSlice bytes, GError **error);

@@ -39,13 +39,13 @@ typedef struct
   NfLink *link;
   NfLinkKind kind;
   gboolean dialling;
-  gboolean redialled;     /* the bulk link is dialled by us when this ops session is up */
+  gboolean redialled; /* the bulk link is dialled by us when this ops session is up */
   NfSessionState state;
   gboolean was_up;
-  NfMsg *hello;           /* the peer's, until it is admitted */
-  guint64 incarnation;    /* the peer's */
+  NfMsg *hello;        /* the peer's, until it is admitted */
+  guint64 incarnation; /* the peer's */
   gint64 started_us;
-  gint64 asked_us;        /* when the older session was asked for a sign of life; 0: not yet */
+  gint64 asked_us; /* when the older session was asked for a sign of life; 0: not yet */
 } NfSession;
 
 struct _NfPeer
@@ -62,15 +62,15 @@ struct _NfPeer
   guint16 port;
   NfMapTransport transport;
 
-  NfSession *current;     /* the ops session that is up, or is being ended */
-  gboolean usable;        /* `current` takes messages */
-  NfLink *bulk;           /* set while the bulk session is up; its owner has a reference */
-  gboolean bulk_out;      /* we have said SWITCH */
-  gboolean bulk_in;       /* the peer has */
-  GPtrArray *links;       /* of NfLink, all that run */
+  NfSession *current; /* the ops session that is up, or is being ended */
+  gboolean usable;    /* `current` takes messages */
+  NfLink *bulk;       /* set while the bulk session is up; its owner has a reference */
+  gboolean bulk_out;  /* we have said SWITCH */
+  gboolean bulk_in;   /* the peer has */
+  GPtrArray *links;   /* of NfLink, all that run */
   gboolean dial_thread;
   gboolean dialling;
-  guint greeting;         /* sessions not yet up */
+  guint greeting; /* sessions not yet up */
   gboolean redial_now;
   gint64 redial_asked_us;
   gint64 redial_at_us;
@@ -84,7 +84,7 @@ struct _NfPeer
   gint64 since_us;
   guint64 rtt_last_us;
   guint64 rtt_min_us;
-  guint64 bytes_in;  /* of links that have ended */
+  guint64 bytes_in; /* of links that have ended */
   guint64 bytes_out;
 };
 
@@ -96,16 +96,16 @@ struct _NfHub
   gpointer data;
   guint64 incarnation;
   int stop_flag; /* atomic; the same as `stopping` */
-  int stop_fd; /* becomes readable, for good, when the hub stops */
+  int stop_fd;   /* becomes readable, for good, when the hub stops */
 
   pthread_mutex_t lock;
   pthread_cond_t idle;
-  NfMap *map;         /* guarded by lock */
-  GHashTable *peers;  /* by name; guarded by lock. Peers are never removed */
-  gboolean started;   /* guarded by lock */
-  gboolean stopping;  /* guarded by lock */
-  guint n_threads;    /* guarded by lock */
-  guint n_lobby;      /* guarded by lock */
+  NfMap *map;        /* guarded by lock */
+  GHashTable *peers; /* by name; guarded by lock. Peers are never removed */
+  gboolean started;  /* guarded by lock */
+  gboolean stopping; /* guarded by lock */
+  guint n_threads;   /* guarded by lock */
+  guint n_lobby;     /* guarded by lock */
 };
 
 /* NULL if there is none of that name. */
@@ -126,8 +126,8 @@ void nf_peer_failed (NfPeer *peer, const char *text);
 /* A session of PEER's over TRANSPORT (taken), with its link, which is one of peer->links from here on. REDIALLED: it is
  * the ops session of a peer that we dial, so it gets a bulk link. NULL with ERROR set if the peer has too many. With
  * the peer's lock held. */
-NfSession *nf_session_new (NfPeer *peer, const NfLinkOptions *options, NfTransport *transport, guint n_open,
-                           gboolean redialled, GError **error);
+NfSession *nf_session_new (NfPeer *peer, const NfLinkOptions *options, NfTransport *transport,
+                           guint n_open, gboolean redialled, GError **error);
 /* Runs SESSION to its end and frees it. Returns whether it was up. */
 gboolean nf_session_run (NfSession *session);
 /* Of session.c: greets and admits. */
@@ -143,4 +143,5 @@ void nf_redial_start (NfPeer *peer);
 void nf_redial_bulk (NfPeer *peer, NfSession *ops);
 
 /* Logging: one line with the peer's name as a field. */
-void nf_hub_log (GLogLevelFlags level, const char *site, const char *format, ...) G_GNUC_PRINTF (3, 4);
+void nf_hub_log (GLogLevelFlags level, const char *site, const char *format, ...)
+    G_GNUC_PRINTF (3, 4);

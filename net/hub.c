@@ -12,7 +12,7 @@
 /* A call may ask for a redial with each file it looks at. */
 #define REDIAL_EVERY_US G_USEC_PER_SEC
 
-G_DEFINE_QUARK (nf-net-error-quark, nf_net_error)
+G_DEFINE_QUARK (nf - net - error - quark, nf_net_error)
 
 void
 nf_hub_log (GLogLevelFlags level, const char *site, const char *format, ...)
@@ -46,7 +46,7 @@ typedef struct
 static void *
 task_thread (void *arg)
 {
-  Task task = *(Task *) arg;
+  Task task = *(Task *)arg;
 
   g_free (arg);
   task.func (task.data);
@@ -120,7 +120,7 @@ nf_hub_peer (NfHub *hub, const char *site)
 static int
 compare_peers (gconstpointer a, gconstpointer b)
 {
-  return strcmp ((*(NfPeer *const *) a)->name, (*(NfPeer *const *) b)->name);
+  return strcmp ((*(NfPeer *const *)a)->name, (*(NfPeer *const *)b)->name);
 }
 
 GPtrArray *
@@ -197,7 +197,7 @@ apply_map (NfHub *hub, NfMap *map)
       const NfMapSite *site = g_ptr_array_index (sites, i);
       NfPeer *peer = ensure_peer (hub, site->name);
 
-      g_hash_table_add (wanted, (gpointer) site->name);
+      g_hash_table_add (wanted, (gpointer)site->name);
       if (update_peer (peer, map, site))
         nf_peer_hang_up (peer, NF_NET_ERROR_CLOSED, "the map has changed");
       if (started)
@@ -229,7 +229,7 @@ nf_hub_new (NfMap *map, NfSiteConf *conf, const NfHubEvents *events, gpointer da
   hub->map = nf_map_ref (map);
   hub->events = *events;
   hub->data = data;
-  hub->incarnation = (guint64) g_random_int () << 32 | g_random_int ();
+  hub->incarnation = (guint64)g_random_int () << 32 | g_random_int ();
   hub->stop_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (hub->stop_fd < 0)
     g_error ("eventfd: %s", g_strerror (errno));
@@ -290,7 +290,7 @@ nf_hub_stop (NfHub *hub)
   hub->stopping = TRUE;
   g_atomic_int_set (&hub->stop_flag, 1);
   pthread_mutex_unlock (&hub->lock);
-  (void) !write (hub->stop_fd, &one, sizeof one); /* an eventfd of ours, at zero */
+  (void)!write (hub->stop_fd, &one, sizeof one); /* an eventfd of ours, at zero */
   for (guint i = 0; i < peers->len; i++)
     nf_peer_hang_up (g_ptr_array_index (peers, i), NF_NET_ERROR_CLOSED, "shutting down");
 
@@ -339,7 +339,8 @@ redial_peer (NfPeer *peer)
   gint64 now = g_get_monotonic_time ();
 
   pthread_mutex_lock (&peer->lock);
-  if (peer->redial_at_us != 0 && (peer->redial_asked_us == 0 || now - peer->redial_asked_us > REDIAL_EVERY_US))
+  if (peer->redial_at_us != 0
+      && (peer->redial_asked_us == 0 || now - peer->redial_asked_us > REDIAL_EVERY_US))
     {
       peer->redial_asked_us = now;
       peer->redial_now = TRUE;

@@ -108,7 +108,7 @@ void nf_hub_redial_now (NfHub *hub, const char *site);
 
 typedef enum
 {
-  NF_PEER_DOWN,    /* waiting for it to dial, or for the next attempt */
+  NF_PEER_DOWN, /* waiting for it to dial, or for the next attempt */
   NF_PEER_DIALLING,
   NF_PEER_GREETING, /* connected, not yet admitted */
   NF_PEER_UP
@@ -127,13 +127,13 @@ typedef struct
   gsize queued[NF_LINK_N_KINDS];
   guint64 bytes_in; /* on the wire, both kinds, since the hub was made */
   guint64 bytes_out;
-  gint64 since_us;        /* g_get_real_time() of the last change between up and down; 0: never up */
-  gint64 redial_at_us;    /* g_get_monotonic_time() of the next attempt; 0: none planned */
+  gint64 since_us;     /* g_get_real_time() of the last change between up and down; 0: never up */
+  gint64 redial_at_us; /* g_get_monotonic_time() of the next attempt; 0: none planned */
   const char *last_error; /* "" if there was none */
   const char *software;   /* of its last greeting, "" before one */
   guint64 incarnation;
-  guint64 map_serial;     /* of its last greeting */
-  gboolean map_differs;   /* its digest isn't ours */
+  guint64 map_serial;   /* of its last greeting */
+  gboolean map_differs; /* its digest isn't ours */
 } NfPeerInfo;
 
 typedef void (*NfPeerFunc) (const NfPeerInfo *info, gpointer data);

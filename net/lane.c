@@ -42,7 +42,7 @@ nf_lane_clear (NfLane *lane)
 void
 nf_lane_put (NfLane *lane, guint8 flags, guint64 number, NfSlice payload)
 {
-  NfFrameHead head = { (guint32) payload.len, flags, number };
+  NfFrameHead head = { (guint32)payload.len, flags, number };
   guint8 bytes[NF_FRAME_HEAD_LEN];
 
   /* Written bytes are dropped when they are the greater part, so each byte is moved at most once. */
@@ -64,21 +64,24 @@ nf_lane_pending (const NfLane *lane)
 }
 
 gboolean
-nf_lane_flush (NfLane *lane, NfTransport *transport, guint index, guint64 *ret_bytes, GError **error)
+nf_lane_flush (NfLane *lane, NfTransport *transport, guint index, guint64 *ret_bytes,
+               GError **error)
 {
   while (nf_lane_pending (lane) > 0)
     {
-      gssize n = transport->ops->write (transport, index, lane->out.data + lane->out_done, nf_lane_pending (lane));
+      gssize n = transport->ops->write (transport, index, lane->out.data + lane->out_done,
+                                        nf_lane_pending (lane));
 
       if (n == -EAGAIN || n == 0)
         return TRUE;
       if (n < 0)
         {
-          g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_CLOSED, "the connection broke: %s", g_strerror ((int) -n));
+          g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_CLOSED, "the connection broke: %s",
+                       g_strerror ((int)-n));
           return FALSE;
         }
-      lane->out_done += (gsize) n;
-      *ret_bytes += (guint64) n;
+      lane->out_done += (gsize)n;
+      *ret_bytes += (guint64)n;
     }
   lane->out.len = lane->out_done = 0;
   return TRUE;

@@ -39,4 +39,5 @@ void nf_lane_put (NfLane *lane, guint8 flags, guint64 number, NfSlice payload);
 /* Bytes put and not yet taken by the transport. */
 gsize nf_lane_pending (const NfLane *lane);
 /* Writes what the transport takes; *RET_BYTES is added to. FALSE: the lane is broken. */
-gboolean nf_lane_flush (NfLane *lane, NfTransport *transport, guint index, guint64 *ret_bytes, GError **error);
+gboolean nf_lane_flush (NfLane *lane, NfTransport *transport, guint index, guint64 *ret_bytes,
+                        GError **error);

@@ -24,17 +24,18 @@ protocol_error (GError **error, const char *text)
 static gboolean
 take_goodbye (NfLink *link, NfSlice reason, GError **error)
 {
-  g_autofree char *text = nf_transport_one_line ((const char *) reason.data, reason.len);
+  g_autofree char *text = nf_transport_one_line ((const char *)reason.data, reason.len);
 
   link->peer_left = TRUE;
-  g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_REFUSED, "the peer hangs up: %s", text == NULL ? "no reason" : text);
+  g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_REFUSED, "the peer hangs up: %s",
+               text == NULL ? "no reason" : text);
   return FALSE;
 }
 
 static void
 take_pong (NfLink *link, guint64 stamp)
 {
-  guint64 now = (guint64) g_get_monotonic_time ();
+  guint64 now = (guint64)g_get_monotonic_time ();
 
   /* Anything else isn't an answer to a ping of ours. */
   if (stamp > now || now - stamp > G_USEC_PER_SEC * G_GUINT64_CONSTANT (3600))
@@ -48,7 +49,7 @@ take_pong (NfLink *link, guint64 stamp)
 static gboolean
 take_control (NfLink *link, NfLane *lane, const NfMsg *msg, GError **error)
 {
-  switch ((int) msg->type)
+  switch ((int)msg->type)
     {
     case NF_MSG_PING:
       {
@@ -75,7 +76,8 @@ take_control (NfLink *link, NfLane *lane, const NfMsg *msg, GError **error)
 }
 
 static gboolean
-take_control_frame (NfLink *link, NfLane *lane, const NfFrameHead *head, NfPayload *payload, GError **error)
+take_control_frame (NfLink *link, NfLane *lane, const NfFrameHead *head, NfPayload *payload,
+                    GError **error)
 {
   g_autoptr (GBytes) bytes = NULL;
   g_auto (NfMsg) msg = { 0 };
@@ -85,7 +87,8 @@ take_control_frame (NfLink *link, NfLane *lane, const NfFrameHead *head, NfPaylo
       nf_payload_free (payload);
       return protocol_error (error, "a compressed control frame");
     }
-  bytes = g_bytes_new_with_free_func (payload->data, payload->len, (GDestroyNotify) nf_payload_free, payload);
+  bytes = g_bytes_new_with_free_func (payload->data, payload->len, (GDestroyNotify)nf_payload_free,
+                                      payload);
   return nf_msg_decode (bytes, &msg, error) && take_control (link, lane, &msg, error);
 }
 
@@ -132,8 +135,9 @@ feed (NfLink *link, NfLane *lane, NfSlice bytes, GError **error)
         case NF_FRAME_BAD:
           return FALSE;
         case NF_FRAME_READY:
-          if (!((head.flags & NF_FRAME_CONTROL) ? take_control_frame (link, lane, &head, payload, error)
-                                                : take_frame (link, lane, &head, payload, error)))
+          if (!((head.flags & NF_FRAME_CONTROL)
+                    ? take_control_frame (link, lane, &head, payload, error)
+                    : take_frame (link, lane, &head, payload, error)))
             return FALSE;
         }
     }
@@ -149,7 +153,8 @@ stream_ended (NfLink *link, guint index, GError **error)
   if (text != NULL)
     g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_RELAY, "%s", text);
   else if (greeted)
-    g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_CLOSED, "the connection was closed at the other end");
+    g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_CLOSED,
+                 "the connection was closed at the other end");
   else
     g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_RELAY,
                  "the connection was closed before nearfs relay there said anything");
@@ -173,12 +178,13 @@ read_lane (NfLink *link, guint index, gint64 now_us, gboolean *ret_more, GError 
         return stream_ended (link, index, error);
       if (n < 0)
         {
-          g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_CLOSED, "the connection broke: %s", g_strerror ((int) -n));
+          g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_CLOSED, "the connection broke: %s",
+                       g_strerror ((int)-n));
           return FALSE;
         }
       lane->heard_us = link->counted.heard_us = now_us;
-      link->counted.bytes_in += (guint64) n;
-      if (!feed (link, lane, nf_slice (link->read_buffer, (gsize) n), error))
+      link->counted.bytes_in += (guint64)n;
+      if (!feed (link, lane, nf_slice (link->read_buffer, (gsize)n), error))
         return FALSE;
     }
   *ret_more = TRUE;
@@ -197,7 +203,7 @@ pop_next (NfLink *link, GError **error)
         continue;
       if (frame->head.number < link->next_in)
         {
-          (void) protocol_error (error, "a frame number comes twice");
+          (void)protocol_error (error, "a frame number comes twice");
           return NULL;
         }
       link->next_in++;
@@ -273,7 +279,7 @@ nf_link_pump_in (NfLink *link, gint64 now_us, gboolean *ret_more, GError **error
 
   for (guint i = 0; i < link->options.lanes && local == NULL; i++)
     if (link->lanes[i].open)
-      (void) read_lane (link, i, now_us, ret_more, &local);
+      (void)read_lane (link, i, now_us, ret_more, &local);
   /* What had come whole before a stream ended or broke is delivered still. */
   if (!deliver (link, local == NULL ? &local : NULL) || local != NULL)
     {

@@ -30,7 +30,7 @@ nf_link_put_control (NfLane *lane, const NfMsg *msg)
 void
 nf_link_put_ping (NfLink *link)
 {
-  NfMsg ping = { .type = NF_MSG_PING, .ping = { (guint64) g_get_monotonic_time () } };
+  NfMsg ping = { .type = NF_MSG_PING, .ping = { (guint64)g_get_monotonic_time () } };
 
   for (guint i = 0; i < link->options.lanes; i++)
     if (link->lanes[i].open && nf_lane_pending (&link->lanes[i]) < NF_FRAME_MAX)
@@ -52,7 +52,9 @@ nf_link_can_move (NfLink *link)
   GBytes *head = g_queue_peek_head (&link->queue);
 
   /* Nothing goes out after a close but its reason: a greeting that was queued may be a refusal by now. */
-  return head != NULL && link->closing == NULL && nf_link_cost (g_bytes_get_size (head)) <= link->may_send && lane_with_room (link) != NULL;
+  return head != NULL && link->closing == NULL
+         && nf_link_cost (g_bytes_get_size (head)) <= link->may_send
+         && lane_with_room (link) != NULL;
 }
 
 /* The head of the queue, if the credit and a lane allow. */
@@ -138,7 +140,8 @@ nf_link_pump_out (NfLink *link, GError **error)
       moved = move_queue (link, &drained);
       for (guint i = 0; i < link->options.lanes; i++)
         if (link->lanes[i].open
-            && !nf_lane_flush (&link->lanes[i], link->transport, i, &link->counted.bytes_out, error))
+            && !nf_lane_flush (&link->lanes[i], link->transport, i, &link->counted.bytes_out,
+                               error))
           return FALSE;
     }
   while (moved && lane_with_room (link) != NULL);

@@ -24,15 +24,15 @@ put_lane_message (NfLink *link, guint lane)
 
   msg.lane.link_hi = link->options.id[0];
   msg.lane.link_lo = link->options.id[1];
-  msg.lane.kind = (guint8) link->options.kind;
-  msg.lane.lane = (guint8) lane;
-  msg.lane.lanes = (guint8) link->options.lanes;
+  msg.lane.kind = (guint8)link->options.kind;
+  msg.lane.lane = (guint8)lane;
+  msg.lane.lanes = (guint8)link->options.lanes;
   nf_link_put_control (&link->lanes[lane], &msg);
 }
 
 NfLink *
-nf_link_new (const NfLinkOptions *options, NfTransport *transport, guint n_open, const NfLinkEvents *events,
-             gpointer data, GError **error)
+nf_link_new (const NfLinkOptions *options, NfTransport *transport, guint n_open,
+             const NfLinkEvents *events, gpointer data, GError **error)
 {
   NfCredit *credit = nf_credit_new (credits[options->kind]);
   gint64 now = g_get_monotonic_time ();
@@ -95,7 +95,7 @@ nf_link_unref (NfLink *link)
     link->transport->ops->free (link->transport, TRUE);
   for (guint i = 0; i < NF_LANES_MAX; i++)
     nf_lane_clear (&link->lanes[i]);
-  g_queue_clear_full (&link->queue, (GDestroyNotify) g_bytes_unref);
+  g_queue_clear_full (&link->queue, (GDestroyNotify)g_bytes_unref);
   g_slist_free_full (link->new_lanes, new_lane_free);
   g_clear_error (&link->closing);
   nf_credit_unref (link->credit);
@@ -142,7 +142,8 @@ nf_link_send (NfLink *link, GBytes *payload)
     nf_credit_wake (link->credit);
   g_clear_pointer (&payload, g_bytes_unref);
   if (overflow)
-    nf_link_close (link, NF_NET_ERROR_FAILED, "the peer takes in too little: the queue for it is full");
+    nf_link_close (link, NF_NET_ERROR_FAILED,
+                   "the peer takes in too little: the queue for it is full");
   return sent;
 }
 
@@ -165,7 +166,7 @@ nf_link_close (NfLink *link, NfNetError code, const char *reason)
   pthread_mutex_lock (&link->lock);
   if (link->closing == NULL && !link->ended)
     {
-      link->closing = g_error_new_literal (NF_NET_ERROR, (gint) code, reason);
+      link->closing = g_error_new_literal (NF_NET_ERROR, (gint)code, reason);
       wake = must_wake (link);
     }
   pthread_mutex_unlock (&link->lock);
@@ -280,14 +281,15 @@ check_life (NfLink *link, gint64 now_us, GError **error)
         {
           if (now_us - lane->opened_us <= GREETING_US)
             continue;
-          g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_RELAY, "nearfs relay there says nothing for %d s",
-                       (int) (GREETING_US / G_USEC_PER_SEC));
+          g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_RELAY,
+                       "nearfs relay there says nothing for %d s",
+                       (int)(GREETING_US / G_USEC_PER_SEC));
           return FALSE;
         }
-      if (now_us - lane->heard_us > (gint64) link->options.heartbeat_ms * 1000)
+      if (now_us - lane->heard_us > (gint64)link->options.heartbeat_ms * 1000)
         {
           g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_DEAD, "nothing was heard for %.1f s",
-                       (double) (now_us - lane->heard_us) / G_USEC_PER_SEC);
+                       (double)(now_us - lane->heard_us) / G_USEC_PER_SEC);
           return FALSE;
         }
     }
@@ -297,7 +299,7 @@ check_life (NfLink *link, gint64 now_us, GError **error)
 static gboolean
 run_timers (NfLink *link, gint64 now_us, GError **error)
 {
-  gint64 ping_every_us = (gint64) link->options.heartbeat_ms * 1000 / PINGS_A_HEARTBEAT;
+  gint64 ping_every_us = (gint64)link->options.heartbeat_ms * 1000 / PINGS_A_HEARTBEAT;
 
   if (now_us >= link->next_ping_us)
     {
@@ -305,7 +307,7 @@ run_timers (NfLink *link, gint64 now_us, GError **error)
       link->next_ping_us = now_us + ping_every_us;
     }
   if (now_us >= link->next_tick_us)
-    link->next_tick_us = now_us + (gint64) link->events.tick (link->data, now_us) * 1000;
+    link->next_tick_us = now_us + (gint64)link->events.tick (link->data, now_us) * 1000;
   return check_life (link, now_us, error);
 }
 
@@ -315,7 +317,7 @@ timer_ms (const NfLink *link, gint64 now_us)
 {
   gint64 left_us = MIN (link->next_ping_us, link->next_tick_us) - now_us;
 
-  return left_us <= 0 ? 0 : (int) MIN (left_us / 1000 + 1, 60 * 1000);
+  return left_us <= 0 ? 0 : (int)MIN (left_us / 1000 + 1, 60 * 1000);
 }
 
 /* Whether the thread may sleep; from then on, who leaves an order wakes it. */
@@ -325,7 +327,8 @@ fall_asleep (NfLink *link)
   gboolean asleep;
 
   pthread_mutex_lock (&link->lock);
-  asleep = link->closing == NULL && link->new_lanes == NULL && !link->ping && !nf_link_can_move (link);
+  asleep
+      = link->closing == NULL && link->new_lanes == NULL && !link->ping && !nf_link_can_move (link);
   link->asleep = asleep;
   pthread_mutex_unlock (&link->lock);
   return asleep;
@@ -431,14 +434,15 @@ nf_link_run (NfLink *link)
   ours = link->closing != NULL;
   link->ended = TRUE;
   new_lanes = g_steal_pointer (&link->new_lanes);
-  g_queue_clear_full (&link->queue, (GDestroyNotify) g_bytes_unref);
+  g_queue_clear_full (&link->queue, (GDestroyNotify)g_bytes_unref);
   link->queued = 0;
   pthread_mutex_unlock (&link->lock);
 
   if (ours || worth_goodbye (link, error))
     say_goodbye (link, error->message);
   g_slist_free_full (new_lanes, new_lane_free);
-  link->transport->ops->free (link->transport, g_error_matches (error, NF_NET_ERROR, NF_NET_ERROR_DEAD));
+  link->transport->ops->free (link->transport,
+                              g_error_matches (error, NF_NET_ERROR, NF_NET_ERROR_DEAD));
   link->transport = NULL;
   for (guint i = 0; i < NF_LANES_MAX; i++)
     nf_lane_clear (&link->lanes[i]);

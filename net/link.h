@@ -47,8 +47,8 @@ typedef struct
 
 /* TRANSPORT becomes the link's, and so do its first N_OPEN lanes; others come by nf_link_add_lane(). NULL if no
  * descriptor is to be had (TRANSPORT is freed). The caller owns a reference. */
-NfLink *nf_link_new (const NfLinkOptions *options, NfTransport *transport, guint n_open, const NfLinkEvents *events,
-                     gpointer data, GError **error);
+NfLink *nf_link_new (const NfLinkOptions *options, NfTransport *transport, guint n_open,
+                     const NfLinkEvents *events, gpointer data, GError **error);
 NfLink *nf_link_ref (NfLink *link);
 void nf_link_unref (NfLink *link);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (NfLink, nf_link_unref)

@@ -41,7 +41,7 @@ write_some (int fd, const void *data, gsize len)
 
   /* Whoever doesn't read goes without. */
   if (flags >= 0 && fcntl (fd, F_SETFL, flags | O_NONBLOCK) == 0)
-    (void) !write (fd, data, len);
+    (void)!write (fd, data, len);
 }
 
 /* Tells the peer why, in the protocol and on its command's standard error: another version shows that at least. */
@@ -63,22 +63,25 @@ turn_away (const NfFdLane *fds, int err_fd, const char *reason)
 
 /* Reads LEN bytes exactly. *RET_GOT tells how many came. */
 static gboolean
-read_exactly (Visitor *visitor, guint8 *buffer, gsize len, gint64 until_us, gsize *ret_got, GError **error)
+read_exactly (Visitor *visitor, guint8 *buffer, gsize len, gint64 until_us, gsize *ret_got,
+              GError **error)
 {
   gsize got = 0;
 
   while (got < len)
     {
-      struct pollfd fds[] = { { visitor->fds.in, POLLIN, 0 }, { visitor->peer->hub->stop_fd, POLLIN, 0 } };
+      struct pollfd fds[]
+          = { { visitor->fds.in, POLLIN, 0 }, { visitor->peer->hub->stop_fd, POLLIN, 0 } };
       gint64 left_ms = (until_us - g_get_monotonic_time ()) / 1000;
-      int ready = left_ms <= 0 ? 0 : poll (fds, G_N_ELEMENTS (fds), (int) left_ms);
+      int ready = left_ms <= 0 ? 0 : poll (fds, G_N_ELEMENTS (fds), (int)left_ms);
       ssize_t n;
 
       if (ready < 0 && errno == EINTR)
         continue;
       if (ready <= 0 || fds[1].revents != 0)
         {
-          g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_CLOSED, ready <= 0 ? "no greeting came" : "shutting down");
+          g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_CLOSED,
+                       ready <= 0 ? "no greeting came" : "shutting down");
           return FALSE;
         }
       n = read (visitor->fds.in, buffer + got, len - got);
@@ -89,7 +92,7 @@ read_exactly (Visitor *visitor, guint8 *buffer, gsize len, gint64 until_us, gsiz
           g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_CLOSED, "hung up before its greeting");
           return FALSE;
         }
-      got += (gsize) n;
+      got += (gsize)n;
       *ret_got = got;
     }
   return TRUE;
@@ -102,7 +105,7 @@ read_rest (Visitor *visitor, guint8 *buffer, gsize size)
   struct pollfd fd = { visitor->fds.in, POLLIN, 0 };
   ssize_t n = poll (&fd, 1, 0) > 0 ? read (visitor->fds.in, buffer, size) : 0;
 
-  return n < 0 ? 0 : (gsize) n;
+  return n < 0 ? 0 : (gsize)n;
 }
 
 /* Byte by byte, so that what can't be the magic is found without waiting for more. */
@@ -138,7 +141,8 @@ check_lane (const NfMsg *msg, GError **error)
                 && (msg->lane.kind == NF_LINK_BULK || msg->lane.lanes == 1);
 
   if (!ok)
-    g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL, "the stream doesn't begin with a proper LANE");
+    g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL,
+                 "the stream doesn't begin with a proper LANE");
   return ok;
 }
 
@@ -151,11 +155,13 @@ read_lane_message (Visitor *visitor, gint64 until_us, NfMsg *ret_msg, GError **e
   NfFrameHead head;
   gsize got = 0;
 
-  if (!read_exactly (visitor, bytes, sizeof bytes, until_us, &got, error) || !nf_frame_head_decode (bytes, &head, error))
+  if (!read_exactly (visitor, bytes, sizeof bytes, until_us, &got, error)
+      || !nf_frame_head_decode (bytes, &head, error))
     return FALSE;
   if (head.flags != NF_FRAME_CONTROL || head.len > sizeof payload)
     {
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL, "the stream doesn't begin with LANE");
+      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL,
+                   "the stream doesn't begin with LANE");
       return FALSE;
     }
   if (!read_exactly (visitor, payload, head.len, until_us, &got, error))
@@ -169,7 +175,7 @@ static gboolean
 find_place (Visitor *visitor, const NfMsg *msg, NfSession **ret_session, GError **error)
 {
   NfPeer *peer = visitor->peer;
-  NfLinkOptions options = { .kind = (NfLinkKind) msg->lane.kind,
+  NfLinkOptions options = { .kind = (NfLinkKind)msg->lane.kind,
                             .lanes = msg->lane.lanes,
                             .id = { msg->lane.link_hi, msg->lane.link_lo },
                             .heartbeat_ms = peer->hub->conf->heartbeat_ms,
@@ -193,7 +199,8 @@ find_place (Visitor *visitor, const NfMsg *msg, NfSession **ret_session, GError 
   ok = link != NULL;
   if (ok && !nf_link_add_lane (link, msg->lane.lane, &visitor->fds))
     {
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL, "a lane comes twice, or after its link's end");
+      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL,
+                   "a lane comes twice, or after its link's end");
       ok = FALSE;
     }
   pthread_mutex_unlock (&peer->lock);
@@ -233,7 +240,7 @@ visitor_thread (gpointer data)
   if (session != NULL && nf_hub_stopping (hub))
     nf_link_close (session->link, NF_NET_ERROR_CLOSED, "shutting down");
   if (session != NULL)
-    (void) nf_session_run (session);
+    (void)nf_session_run (session);
 }
 
 /* Why SITE can't come in; NULL if it can. The caller frees it. */

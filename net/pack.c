@@ -20,8 +20,8 @@ struct _NfPack
   ZSTD_DCtx *opener;
   guint8 *out;
   gsize out_size;
-  guint skip;  /* frames to go unpacked from here */
-  guint vain;  /* the next `skip` */
+  guint skip; /* frames to go unpacked from here */
+  guint vain; /* the next `skip` */
 };
 
 NfPack *
@@ -33,8 +33,8 @@ nf_pack_new (void)
 void
 nf_pack_free (NfPack *pack)
 {
-  (void) ZSTD_freeCCtx (pack->squeezer);
-  (void) ZSTD_freeDCtx (pack->opener);
+  (void)ZSTD_freeCCtx (pack->squeezer);
+  (void)ZSTD_freeDCtx (pack->opener);
   g_free (pack->out);
   g_free (pack);
 }
@@ -82,7 +82,7 @@ nf_pack_size (const NfPayload *payload, GError **error)
       g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL, "compressed frame of a wrong size");
       return 0;
     }
-  return (gsize) size;
+  return (gsize)size;
 }
 
 NfPayload *
@@ -99,7 +99,8 @@ nf_pack_open (NfPack *pack, const NfPayload *payload, GError **error)
   if (ZSTD_decompressDCtx (pack->opener, opened->data, size, payload->data, payload->len) != size)
     {
       nf_payload_free (opened);
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL, "compressed frame that doesn't decompress");
+      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL,
+                   "compressed frame that doesn't decompress");
       return NULL;
     }
   return opened;

@@ -69,8 +69,8 @@ nf_peer_failed (NfPeer *peer, const char *text)
 }
 
 NfSession *
-nf_session_new (NfPeer *peer, const NfLinkOptions *options, NfTransport *transport, guint n_open, gboolean redialled,
-                GError **error)
+nf_session_new (NfPeer *peer, const NfLinkOptions *options, NfTransport *transport, guint n_open,
+                gboolean redialled, GError **error)
 {
   NfSession *session = g_new0 (NfSession, 1);
 
@@ -81,8 +81,8 @@ nf_session_new (NfPeer *peer, const NfLinkOptions *options, NfTransport *transpo
   session->started_us = g_get_monotonic_time ();
   if (peer->links->len >= NF_PEER_LINKS_MAX)
     {
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_REFUSED, "%s has %u connections already", peer->name,
-                   peer->links->len);
+      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_REFUSED, "%s has %u connections already",
+                   peer->name, peer->links->len);
       transport->ops->free (transport, TRUE);
     }
   else
@@ -187,13 +187,16 @@ end_text (NfSession *session, const GError *error)
   port = peer->port;
   pthread_mutex_unlock (&peer->lock);
   if (session->dialling && g_error_matches (error, NF_NET_ERROR, NF_NET_ERROR_NOISE))
-    return g_strdup_printf ("the login shell of %s prints text before nearfs relay (its start files must be silent "
-                            "without a terminal): %s",
-                            ssh == NULL ? peer->name : ssh, error->message);
-  if (session->dialling && !session->was_up && g_error_matches (error, NF_NET_ERROR, NF_NET_ERROR_RELAY))
+    return g_strdup_printf (
+        "the login shell of %s prints text before nearfs relay (its start files must be silent "
+        "without a terminal): %s",
+        ssh == NULL ? peer->name : ssh, error->message);
+  if (session->dialling && !session->was_up
+      && g_error_matches (error, NF_NET_ERROR, NF_NET_ERROR_RELAY))
     {
       help = host_key_help (peer, ssh, port, error->message);
-      return g_strdup_printf ("%s answers: %s%s", ssh == NULL ? peer->name : ssh, error->message, help);
+      return g_strdup_printf ("%s answers: %s%s", ssh == NULL ? peer->name : ssh, error->message,
+                              help);
     }
   return g_strdup (error->message);
 }
@@ -211,7 +214,9 @@ nf_session_run (NfSession *session)
       g_auto (NfMsg) hello = { 0 };
 
       nf_session_fill_hello (peer, session->kind, &hello);
-      (void) nf_link_send (session->link, nf_msg_to_bytes (&hello)); /* fails if it's closed: the run below tells why */
+      (void)nf_link_send (
+          session->link,
+          nf_msg_to_bytes (&hello)); /* fails if it's closed: the run below tells why */
     }
   error = nf_link_run (session->link);
   was_up = session->was_up;

@@ -31,7 +31,7 @@ static const MsgInfo *
 find_info (int type)
 {
   for (gsize i = 0; i < G_N_ELEMENTS (messages); i++)
-    if ((int) messages[i].type == type)
+    if ((int)messages[i].type == type)
       return &messages[i];
   return NULL;
 }
@@ -39,7 +39,7 @@ find_info (int type)
 const char *
 nf_msg_name (NfMsgType type)
 {
-  const MsgInfo *info = find_info ((int) type);
+  const MsgInfo *info = find_info ((int)type);
 
   return info == NULL ? "?" : info->name;
 }
@@ -69,9 +69,9 @@ nf_attr_encode (const NfAttr *attr, NfBuf *buf)
   nf_buf_put_u64 (buf, attr->rdev);
   nf_buf_put_u64 (buf, attr->size);
   nf_buf_put_u64 (buf, attr->blocks);
-  nf_buf_put_u64 (buf, (guint64) attr->atime);
-  nf_buf_put_u64 (buf, (guint64) attr->mtime);
-  nf_buf_put_u64 (buf, (guint64) attr->ctime);
+  nf_buf_put_u64 (buf, (guint64)attr->atime);
+  nf_buf_put_u64 (buf, (guint64)attr->mtime);
+  nf_buf_put_u64 (buf, (guint64)attr->ctime);
 }
 
 void
@@ -85,9 +85,9 @@ nf_attr_decode (NfReader *reader, NfAttr *ret_attr)
   ret_attr->rdev = nf_reader_u64 (reader);
   ret_attr->size = nf_reader_u64 (reader);
   ret_attr->blocks = nf_reader_u64 (reader);
-  ret_attr->atime = (gint64) nf_reader_u64 (reader);
-  ret_attr->mtime = (gint64) nf_reader_u64 (reader);
-  ret_attr->ctime = (gint64) nf_reader_u64 (reader);
+  ret_attr->atime = (gint64)nf_reader_u64 (reader);
+  ret_attr->mtime = (gint64)nf_reader_u64 (reader);
+  ret_attr->ctime = (gint64)nf_reader_u64 (reader);
 }
 
 /* Field kinds, outwards. What is too long is our own mistake, but for a text, which is cut: it's for people. */
@@ -100,7 +100,7 @@ nf_attr_decode (NfReader *reader, NfAttr *ret_attr)
 G_GNUC_UNUSED static inline void
 put_i64 (NfBuf *buf, gint64 value)
 {
-  nf_buf_put_u64 (buf, (guint64) value);
+  nf_buf_put_u64 (buf, (guint64)value);
 }
 
 static void
@@ -160,7 +160,7 @@ put_pos (NfBuf *buf, NfPosition position)
 G_GNUC_UNUSED static inline gint64
 get_i64 (NfReader *reader)
 {
-  return (gint64) nf_reader_u64 (reader);
+  return (gint64)nf_reader_u64 (reader);
 }
 
 static gboolean
@@ -193,8 +193,8 @@ get_xname (NfReader *reader)
 static gboolean
 is_name (NfSlice name)
 {
-  return !has_byte (name, '/') && !nf_slice_equal (name, nf_slice ((const guint8 *) ".", 1))
-         && !nf_slice_equal (name, nf_slice ((const guint8 *) "..", 2));
+  return !has_byte (name, '/') && !nf_slice_equal (name, nf_slice ((const guint8 *)".", 1))
+         && !nf_slice_equal (name, nf_slice ((const guint8 *)"..", 2));
 }
 
 static NfSlice
@@ -257,7 +257,7 @@ put_head (NfBuf *buf, const NfCallHead *head)
   nf_buf_put_u32 (buf, head->gid);
   nf_buf_put_u32 (buf, head->umask);
   nf_buf_put_u32 (buf, head->pid);
-  nf_buf_put_u64 (buf, (guint64) head->clock);
+  nf_buf_put_u64 (buf, (guint64)head->clock);
   put_text (buf, head->user);
   nf_buf_put_u32 (buf, head->n_groups);
   for (guint i = 0; i < head->n_groups; i++)
@@ -277,7 +277,7 @@ get_head (NfReader *reader, NfCallHead *head)
   head->gid = nf_reader_u32 (reader);
   head->umask = nf_reader_u32 (reader);
   head->pid = nf_reader_u32 (reader);
-  head->clock = (gint64) nf_reader_u64 (reader);
+  head->clock = (gint64)nf_reader_u64 (reader);
   head->user = get_text (reader);
   n_groups = nf_reader_u32 (reader);
   if (n_groups > NF_GROUPS_MAX)
@@ -293,21 +293,21 @@ get_head (NfReader *reader, NfCallHead *head)
 void
 nf_msg_encode (const NfMsg *msg, NfBuf *buf)
 {
-  int flags = nf_msg_flags ((int) msg->type);
+  int flags = nf_msg_flags ((int)msg->type);
 
   g_assert (flags >= 0);
-  nf_buf_put_u16 (buf, (guint16) msg->type);
+  nf_buf_put_u16 (buf, (guint16)msg->type);
   if (flags & NF_MSG_CALL)
     put_head (buf, &msg->head);
   switch (msg->type)
     {
 #define F(kind, field) put_##kind (buf, fields->field);
-#define X(number, NAME, member, flags)                                                                                 \
-  case NF_MSG_##NAME:                                                                                                  \
-    {                                                                                                                  \
-      const __typeof__ (msg->member) *fields = &msg->member;                                                           \
-      NF_FIELDS_##NAME (F)                                                                                             \
-    }                                                                                                                  \
+#define X(number, NAME, member, flags)                       \
+  case NF_MSG_##NAME:                                        \
+    {                                                        \
+      const __typeof__ (msg->member) *fields = &msg->member; \
+      NF_FIELDS_##NAME (F)                                   \
+    }                                                        \
     break;
       NF_MESSAGES (X)
 #undef X
@@ -333,12 +333,12 @@ get_fields (NfReader *reader, NfMsg *msg)
   switch (msg->type)
     {
 #define F(kind, field) fields->field = get_##kind (reader);
-#define X(number, NAME, member, flags)                                                                                 \
-  case NF_MSG_##NAME:                                                                                                  \
-    {                                                                                                                  \
-      __typeof__ (msg->member) *fields = &msg->member;                                                                 \
-      NF_FIELDS_##NAME (F)                                                                                             \
-    }                                                                                                                  \
+#define X(number, NAME, member, flags)                 \
+  case NF_MSG_##NAME:                                  \
+    {                                                  \
+      __typeof__ (msg->member) *fields = &msg->member; \
+      NF_FIELDS_##NAME (F)                             \
+    }                                                  \
     break;
       NF_MESSAGES (X)
 #undef X
@@ -357,11 +357,12 @@ nf_msg_decode (GBytes *payload, NfMsg *ret_msg, GError **error)
   NfReader reader = nf_reader (nf_slice (data, len));
   guint16 type = nf_reader_u16 (&reader);
   int flags = nf_msg_flags (type);
-  NfMsg msg = { .type = (NfMsgType) type };
+  NfMsg msg = { .type = (NfMsgType)type };
 
   if (reader.failed || flags < 0)
     {
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL, "message of unknown type %u (%zu bytes)", type, len);
+      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL,
+                   "message of unknown type %u (%zu bytes)", type, len);
       return FALSE;
     }
   if (flags & NF_MSG_CALL)
@@ -369,8 +370,9 @@ nf_msg_decode (GBytes *payload, NfMsg *ret_msg, GError **error)
   get_fields (&reader, &msg);
   if (!nf_reader_done (&reader))
     {
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL, "malformed %s message of %zu bytes: %s",
-                   nf_msg_name (msg.type), len, reader.failed ? "too short, or a field out of bounds" : "bytes left over");
+      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL,
+                   "malformed %s message of %zu bytes: %s", nf_msg_name (msg.type), len,
+                   reader.failed ? "too short, or a field out of bounds" : "bytes left over");
       return FALSE;
     }
   msg.owner = g_bytes_ref (payload);
@@ -402,20 +404,20 @@ move_slices (NfMsg *msg, guint8 **at)
   switch (msg->type)
     {
 #define IS_SLICE(field) __builtin_types_compatible_p (__typeof__ (field), NfSlice)
-#define F(kind, field)                                                                                                 \
-  if (IS_SLICE (fields->field))                                                                                        \
-    {                                                                                                                  \
-      NfSlice *slice = (NfSlice *) (gpointer) &fields->field;                                                          \
-      total += slice->len;                                                                                             \
-      if (at != NULL)                                                                                                  \
-        *slice = move_slice (*slice, at);                                                                              \
+#define F(kind, field)                                      \
+  if (IS_SLICE (fields->field))                             \
+    {                                                       \
+      NfSlice *slice = (NfSlice *)(gpointer)&fields->field; \
+      total += slice->len;                                  \
+      if (at != NULL)                                       \
+        *slice = move_slice (*slice, at);                   \
     }
-#define X(number, NAME, member, flags)                                                                                 \
-  case NF_MSG_##NAME:                                                                                                  \
-    {                                                                                                                  \
-      __typeof__ (msg->member) *fields = &msg->member;                                                                 \
-      NF_FIELDS_##NAME (F)                                                                                             \
-    }                                                                                                                  \
+#define X(number, NAME, member, flags)                 \
+  case NF_MSG_##NAME:                                  \
+    {                                                  \
+      __typeof__ (msg->member) *fields = &msg->member; \
+      NF_FIELDS_##NAME (F)                             \
+    }                                                  \
     break;
       NF_MESSAGES (X)
 #undef X
@@ -439,7 +441,7 @@ nf_msg_dup (const NfMsg *msg)
   *copy = *msg;
   len = move_slices (copy, NULL);
   at = memory = g_malloc (MAX (len, 1));
-  (void) move_slices (copy, &at); /* the length is known */
+  (void)move_slices (copy, &at); /* the length is known */
   copy->owner = g_bytes_new_take (memory, len);
   return copy;
 }

@@ -53,18 +53,20 @@ typedef struct
 /* Who may send a message, and what it is. */
 enum
 {
-  NF_MSG_ANY = 0,            /* any peer */
-  NF_MSG_TO_PRIMARY = 1,     /* only a member of the share, to its primary */
-  NF_MSG_FROM_PRIMARY = 2,   /* only the share's primary */
-  NF_MSG_CALL = 4,           /* bears an NfCallHead, is answered by ANSWER */
-  NF_MSG_CHANGES = 8,        /* changes the share: needs the right to write */
-  NF_MSG_INTERNAL = 16,      /* handled by the link layer itself */
+  NF_MSG_ANY = 0,          /* any peer */
+  NF_MSG_TO_PRIMARY = 1,   /* only a member of the share, to its primary */
+  NF_MSG_FROM_PRIMARY = 2, /* only the share's primary */
+  NF_MSG_CALL = 4,         /* bears an NfCallHead, is answered by ANSWER */
+  NF_MSG_CHANGES = 8,      /* changes the share: needs the right to write */
+  NF_MSG_INTERNAL = 16,    /* handled by the link layer itself */
 };
 
 /* Fields: F (kind, name). Kinds: u8 u16 u32 u64 i64, name (1..255 bytes, no '/', no NUL, not "." nor ".."),
  * path (0..4095 bytes), xname (1..255 bytes, no NUL), text (0..1024 bytes), data (0..NF_DATA_MAX bytes),
  * attr (NfAttr), pos (NfPosition). */
 
+/* A table is read by its columns. */
+/* clang-format off */
 #define NF_FIELDS_LANE(F) F (u64, link_hi) F (u64, link_lo) F (u8, kind) F (u8, lane) F (u8, lanes)
 #define NF_FIELDS_HELLO(F) F (u32, version) F (u64, features) F (text, site) F (text, to) F (u64, incarnation) \
   F (u64, map_serial) F (data, map_digest) F (data, shares) F (text, software)
@@ -170,6 +172,7 @@ enum
   X (78, FSYNC, fsync, NF_MSG_TO_PRIMARY | NF_MSG_CALL)                                                                \
   X (79, HOLD, hold, NF_MSG_TO_PRIMARY | NF_MSG_CALL)  /* a handle for writing is open here: keep it if unlinked */    \
   X (80, DROP, drop, NF_MSG_TO_PRIMARY | NF_MSG_CALL)
+/* clang-format on */
 
 /* FETCHED and LISTED flags. */
 enum
@@ -182,8 +185,9 @@ enum
 enum
 {
   NF_VERDICT_CONTINUE = 0, /* the ops after your position follow */
-  NF_VERDICT_COMPARE = 1,  /* your position isn't in my journal: ops after `position` follow, the rest must be compared */
-  NF_VERDICT_REFUSED = 2,  /* not now: `reason` */
+  /* Your position isn't in my journal: ops after `position` follow, the rest must be compared. */
+  NF_VERDICT_COMPARE = 1,
+  NF_VERDICT_REFUSED = 2, /* not now: `reason` */
 };
 
 /* SETATTR mask. */
@@ -221,7 +225,8 @@ typedef struct
 {
   guint64 share;
   guint64 epoch;
-  guint64 reqid; /* counts up at the origin, per share and incarnation of its state; 0: not remembered */
+  /* Counts up at the origin, per share and incarnation of its state; 0: not remembered. */
+  guint64 reqid;
   guint64 acked; /* all ids up to here have been answered to the caller: forget them */
   guint32 uid;
   guint32 gid;
@@ -262,10 +267,10 @@ typedef struct
   union
   {
 #define F(kind, name) NF_CTYPE_##kind name;
-#define X(number, NAME, member, flags)                                                                                 \
-  struct                                                                                                               \
-  {                                                                                                                    \
-    NF_FIELDS_##NAME (F)                                                                                               \
+#define X(number, NAME, member, flags) \
+  struct                               \
+  {                                    \
+    NF_FIELDS_##NAME (F)               \
   } member;
     NF_MESSAGES (X)
 #undef X

@@ -42,8 +42,9 @@ dial (NfPeer *peer, NfLinkKind kind, NfLinkOptions *ret_options, GError **error)
                                   .heartbeat_ms = peer->hub->conf->heartbeat_ms,
                                   .who = peer->name };
   for (guint i = 0; i < 2; i++)
-    ret_options->id[i] = (guint64) g_random_int () << 32 | g_random_int ();
-  return transport == NF_TRANSPORT_SSH ? nf_sshcmd_dial (&target, error) : nf_ssh_dial (&target, error);
+    ret_options->id[i] = (guint64)g_random_int () << 32 | g_random_int ();
+  return transport == NF_TRANSPORT_SSH ? nf_sshcmd_dial (&target, error)
+                                       : nf_ssh_dial (&target, error);
 }
 
 /* One attempt, and the session if it succeeds. Returns whether that was up. */
@@ -59,7 +60,8 @@ dial_and_run (NfPeer *peer, NfLinkKind kind)
   if (kind == NF_LINK_OPS)
     peer->dialling = FALSE;
   if (transport != NULL)
-    session = nf_session_new (peer, &options, transport, options.lanes, kind == NF_LINK_OPS, &error);
+    session
+        = nf_session_new (peer, &options, transport, options.lanes, kind == NF_LINK_OPS, &error);
   pthread_mutex_unlock (&peer->lock);
   /* A stop between the attempt and here has closed the links that it saw. */
   if (session != NULL && nf_hub_stopping (peer->hub))
@@ -75,7 +77,7 @@ dial_and_run (NfPeer *peer, NfLinkKind kind)
 static gint64
 jittered_us (guint ms)
 {
-  return (gint64) ms * g_random_int_range (750, 1250);
+  return (gint64)ms * g_random_int_range (750, 1250);
 }
 
 /* Waits until UNTIL_US, or until somebody wants it sooner; with the peer's lock held. */
@@ -84,7 +86,8 @@ wait_until (NfPeer *peer, gint64 until_us)
 {
   struct timespec until = { until_us / G_USEC_PER_SEC, (until_us % G_USEC_PER_SEC) * 1000 };
 
-  while (peer->in_map && !peer->redial_now && !nf_hub_stopping (peer->hub) && g_get_monotonic_time () < until_us)
+  while (peer->in_map && !peer->redial_now && !nf_hub_stopping (peer->hub)
+         && g_get_monotonic_time () < until_us)
     if (pthread_cond_timedwait (&peer->changed, &peer->lock, &until) != 0)
       break;
 }
@@ -177,7 +180,7 @@ bulk_thread (gpointer data)
       struct timespec until;
 
       pthread_mutex_unlock (&peer->lock);
-      (void) dial_and_run (peer, NF_LINK_BULK); /* what became of it, ops_stands() tells */
+      (void)dial_and_run (peer, NF_LINK_BULK); /* what became of it, ops_stands() tells */
       pthread_mutex_lock (&peer->lock);
 
       until_us = g_get_monotonic_time () + jittered_us (backoff_ms);

@@ -26,8 +26,10 @@ hand_over (int fd, const char *site)
     struct cmsghdr align;
     char bytes[CMSG_SPACE (sizeof fds)];
   } control = { 0 };
-  struct msghdr message
-      = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control.bytes };
+  struct msghdr message = { .msg_iov = &iov,
+                            .msg_iovlen = 1,
+                            .msg_control = &control,
+                            .msg_controllen = sizeof control.bytes };
   struct cmsghdr *head = CMSG_FIRSTHDR (&message);
   ssize_t n;
 
@@ -38,7 +40,7 @@ hand_over (int fd, const char *site)
   do
     n = sendmsg (fd, &message, MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
-  return n == (ssize_t) iov.iov_len;
+  return n == (ssize_t)iov.iov_len;
 }
 
 /* /dev/null in the place of what was handed over: a stray message then does no harm. */
@@ -75,7 +77,8 @@ nf_relay_run (const NfSiteConf *conf, const char *site)
     }
   if (!hand_over (fd, site))
     {
-      fprintf (stderr, "nearfs relay: the daemon doesn't take the connection: %s\n", g_strerror (errno));
+      fprintf (stderr, "nearfs relay: the daemon doesn't take the connection: %s\n",
+               g_strerror (errno));
       return 1;
     }
   drop_own_copies ();

@@ -154,15 +154,15 @@ nf_hub_each (NfHub *hub, NfPeerFunc func, gpointer data)
 
       if (fill_info (g_ptr_array_index (peers, i), nf_map_digest (map), &info))
         func (&info, data);
-      g_free ((char *) info.last_error);
-      g_free ((char *) info.software);
+      g_free ((char *)info.last_error);
+      g_free ((char *)info.software);
     }
 }
 
 static void
 attached_thread (gpointer data)
 {
-  (void) nf_session_run (data);
+  (void)nf_session_run (data);
 }
 
 void
@@ -177,7 +177,7 @@ nf_hub_attach_fds (NfHub *hub, const char *site, NfLinkKind kind, int in_fd, int
   g_assert (peer != NULL);
   options.heartbeat_ms = hub->conf->heartbeat_ms;
   for (guint i = 0; i < 2; i++)
-    options.id[i] = (guint64) g_random_int () << 32 | g_random_int ();
+    options.id[i] = (guint64)g_random_int () << 32 | g_random_int ();
   nf_fds_add (transport, 0, &fds);
   pthread_mutex_lock (&peer->lock);
   session = nf_session_new (peer, &options, transport, 1, FALSE, NULL);

@@ -71,22 +71,24 @@ nf_session_check_hello (NfPeer *peer, const NfMsg *msg, GError **error)
 
   if (msg->type != NF_MSG_HELLO)
     {
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL, "%s instead of a greeting", nf_msg_name (msg->type));
+      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL, "%s instead of a greeting",
+                   nf_msg_name (msg->type));
       return FALSE;
     }
   if (msg->hello.version != NF_PROTO_VERSION)
     {
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_VERSION, "%s speaks protocol %u, %s speaks %d", peer->name,
-                   msg->hello.version, self, NF_PROTO_VERSION);
+      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_VERSION, "%s speaks protocol %u, %s speaks %d",
+                   peer->name, msg->hello.version, self, NF_PROTO_VERSION);
       return FALSE;
     }
-  from = nf_transport_one_line ((const char *) msg->hello.site.data, msg->hello.site.len);
-  to = nf_transport_one_line ((const char *) msg->hello.to.data, msg->hello.to.len);
+  from = nf_transport_one_line ((const char *)msg->hello.site.data, msg->hello.site.len);
+  to = nf_transport_one_line ((const char *)msg->hello.to.data, msg->hello.to.len);
   if (g_strcmp0 (from, peer->name) != 0)
     return refuse (error, "the key of site %s is used by a site that calls itself %s", peer->name,
                    from == NULL ? "nothing" : from);
   if (g_strcmp0 (to, self) != 0)
-    return refuse (error, "%s wants to talk to site %s, but this is %s", peer->name, to == NULL ? "nothing" : to, self);
+    return refuse (error, "%s wants to talk to site %s, but this is %s", peer->name,
+                   to == NULL ? "nothing" : to, self);
   if (msg->hello.incarnation == peer->hub->incarnation)
     return refuse (error, "%s is this very daemon", peer->name);
   return TRUE;
@@ -99,7 +101,8 @@ remember_hello (NfPeer *peer, const NfMsg *msg)
   NfSlice digest = msg->hello.map_digest;
 
   g_free (peer->software);
-  peer->software = nf_transport_one_line ((const char *) msg->hello.software.data, msg->hello.software.len);
+  peer->software
+      = nf_transport_one_line ((const char *)msg->hello.software.data, msg->hello.software.len);
   peer->incarnation = msg->hello.incarnation;
   peer->map_serial = msg->hello.map_serial;
   peer->greeted = TRUE;
@@ -132,7 +135,9 @@ face_older (NfSession *session, NfSession *older, GError **error)
     }
   nf_link_stats (older->link, &stats);
   if (stats.heard_us > session->asked_us)
-    return refuse (error, "site %s is already connected from elsewhere (incarnation %016" G_GINT64_MODIFIER "x)",
+    return refuse (error,
+                   "site %s is already connected from elsewhere (incarnation %016" G_GINT64_MODIFIER
+                   "x)",
                    session->peer->name, older->incarnation);
   return TRUE;
 }
@@ -145,7 +150,8 @@ install_ops (NfSession *session, GBytes *greeting)
   NfPeer *peer = session->peer;
 
   if (greeting != NULL)
-    (void) nf_link_send (session->link, g_bytes_ref (greeting)); /* if it's closed, its end follows */
+    (void)nf_link_send (session->link,
+                        g_bytes_ref (greeting)); /* if it's closed, its end follows */
   nf_link_hold (session->link, FALSE);
   peer->current = session;
   peer->usable = TRUE;
@@ -239,15 +245,16 @@ try_bulk (NfSession *session, GError **error)
 
   pthread_mutex_lock (&peer->lock);
   if (!peer->usable || peer->current->incarnation != session->incarnation)
-    (void) refuse (error, "a bulk connection without the ops connection that it belongs to");
+    (void)refuse (error, "a bulk connection without the ops connection that it belongs to");
   else if (peer->bulk != NULL)
-    (void) refuse (error, "a second bulk connection");
+    (void)refuse (error, "a second bulk connection");
   else
     {
       if (greeting != NULL)
-        (void) nf_link_send (session->link, g_steal_pointer (&greeting)); /* its end follows, if it's closed */
+        (void)nf_link_send (session->link,
+                            g_steal_pointer (&greeting)); /* its end follows, if it's closed */
       /* What was sent on the ops link so far comes before what is sent here. */
-      (void) nf_link_send (peer->current->link, g_steal_pointer (&switch_over)); /* the same */
+      (void)nf_link_send (peer->current->link, g_steal_pointer (&switch_over)); /* the same */
       nf_link_hold (session->link, !peer->bulk_in);
       peer->bulk = session->link;
       peer->bulk_out = TRUE;
@@ -280,7 +287,7 @@ take_hello (NfSession *session, NfMsg *msg)
   session->hello = msg;
   if (!nf_session_check_hello (session->peer, msg, &error))
     {
-      nf_link_close (session->link, (NfNetError) error->code, error->message);
+      nf_link_close (session->link, (NfNetError)error->code, error->message);
       return;
     }
   session->incarnation = msg->hello.incarnation;
@@ -309,8 +316,9 @@ on_message (gpointer data, NfMsg *msg)
 
   if (session->state == NF_SESSION_UP && msg->type != NF_MSG_HELLO && msg->type != NF_MSG_SWITCH)
     {
-      if (nf_msg_flags ((int) msg->type) & NF_MSG_INTERNAL)
-        nf_link_close (session->link, NF_NET_ERROR_PROTOCOL, "a message of the link's out of its place");
+      if (nf_msg_flags ((int)msg->type) & NF_MSG_INTERNAL)
+        nf_link_close (session->link, NF_NET_ERROR_PROTOCOL,
+                       "a message of the link's out of its place");
       else
         {
           hub->events.message (hub->data, session->peer->name, session->kind, msg);
@@ -322,10 +330,12 @@ on_message (gpointer data, NfMsg *msg)
       take_hello (session, msg);
       return;
     }
-  else if (session->state == NF_SESSION_UP && msg->type == NF_MSG_SWITCH && session->kind == NF_LINK_OPS)
+  else if (session->state == NF_SESSION_UP && msg->type == NF_MSG_SWITCH
+           && session->kind == NF_LINK_OPS)
     take_switch (session);
   else
-    nf_link_close (session->link, NF_NET_ERROR_PROTOCOL, "a message before the greeting was answered, or a second greeting");
+    nf_link_close (session->link, NF_NET_ERROR_PROTOCOL,
+                   "a message before the greeting was answered, or a second greeting");
   nf_msg_free (msg);
 }
 

@@ -18,7 +18,9 @@
  * until it's done, the time is over or the hub stops. Only the look-up of the name blocks. */
 
 /* GCM costs half of the default's CPU, and isn't rekeyed every gigabyte. */
-#define CIPHERS "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr,aes256-ctr"
+#define CIPHERS                                                                                    \
+  "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr,aes256-" \
+  "ctr"
 /* What the kernel may hold unsent of ops, so that a ping doesn't wait behind a megabyte. */
 #define OPS_NOTSENT_LOWAT (128 * 1024)
 
@@ -27,7 +29,7 @@ typedef struct
   const NfDialTarget *target;
   ssh_session session;
   gint64 until_us;
-  char *host;       /* as known_hosts has it */
+  char *host; /* as known_hosts has it */
   guint port;
 } Dial;
 
@@ -50,7 +52,7 @@ wait_more (Dial *dial, const char *doing, GError **error)
   if (ssh_get_poll_flags (dial->session) & SSH_WRITE_PENDING)
     fds[1].events |= POLLOUT;
   /* A short time, as what libssh has read already makes no descriptor readable. */
-  (void) poll (fds, fd < 0 ? 1 : 2, fd < 0 ? 10 : 50);
+  (void)poll (fds, fd < 0 ? 1 : 2, fd < 0 ? 10 : 50);
   if (fds[0].revents != 0)
     {
       g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_CLOSED, "shutting down");
@@ -58,8 +60,8 @@ wait_more (Dial *dial, const char *doing, GError **error)
     }
   if (g_get_monotonic_time () > dial->until_us)
     {
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_CONNECT, "%s: %s: no answer for %d s", dial->target->ssh, doing,
-                   NF_DIAL_TIMEOUT_MS / 1000);
+      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_CONNECT, "%s: %s: no answer for %d s",
+                   dial->target->ssh, doing, NF_DIAL_TIMEOUT_MS / 1000);
       return FALSE;
     }
   return TRUE;
@@ -72,7 +74,7 @@ set_options (Dial *dial, GError **error)
   const NfDialTarget *target = dial->target;
   const NfSiteConf *conf = target->conf;
   const char *at = strrchr (target->ssh, '@');
-  g_autofree char *user = at == NULL ? NULL : g_strndup (target->ssh, (gsize) (at - target->ssh));
+  g_autofree char *user = at == NULL ? NULL : g_strndup (target->ssh, (gsize)(at - target->ssh));
   const char *host = at == NULL ? target->ssh : at + 1;
   ssh_session session = dial->session;
   unsigned int port = target->port;
@@ -87,7 +89,8 @@ set_options (Dial *dial, GError **error)
        /* After the file, which would override them. */
        && (user == NULL || ssh_options_set (session, SSH_OPTIONS_USER, user) == 0)
        && (port == 0 || ssh_options_set (session, SSH_OPTIONS_PORT, &port) == 0)
-       && (conf->known_hosts == NULL || ssh_options_set (session, SSH_OPTIONS_KNOWNHOSTS, conf->known_hosts) == 0)
+       && (conf->known_hosts == NULL
+           || ssh_options_set (session, SSH_OPTIONS_KNOWNHOSTS, conf->known_hosts) == 0)
        && ssh_options_set (session, SSH_OPTIONS_TIMEOUT, &timeout_s) == 0
        && ssh_options_set (session, SSH_OPTIONS_NODELAY, &on) == 0
        && ssh_options_set (session, SSH_OPTIONS_STRICTHOSTKEYCHECK, &on) == 0
@@ -97,7 +100,8 @@ set_options (Dial *dial, GError **error)
        && ssh_options_set (session, SSH_OPTIONS_CIPHERS_C_S, CIPHERS) == 0
        && ssh_options_set (session, SSH_OPTIONS_CIPHERS_S_C, CIPHERS) == 0;
   if (!ok)
-    g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "%s: ssh options: %s", target->ssh, ssh_words (dial));
+    g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "%s: ssh options: %s", target->ssh,
+                 ssh_words (dial));
   return ok;
 }
 
@@ -115,7 +119,7 @@ learn_host (Dial *dial)
     }
   else
     dial->host = g_strdup (dial->target->ssh);
-  (void) ssh_options_get_port (dial->session, &port); /* else the default */
+  (void)ssh_options_get_port (dial->session, &port); /* else the default */
   dial->port = port;
 }
 
@@ -130,7 +134,8 @@ connect_session (Dial *dial, GError **error)
       return FALSE;
   if (rc == SSH_OK)
     return TRUE;
-  g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_CONNECT, "%s: %s", dial->target->ssh, ssh_words (dial));
+  g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_CONNECT, "%s: %s", dial->target->ssh,
+               ssh_words (dial));
   return FALSE;
 }
 
@@ -146,11 +151,11 @@ tune_socket (Dial *dial)
   unsigned int timeout_ms = dial->target->conf->heartbeat_ms * 2;
 
   if (flags >= 0)
-    (void) fcntl (fd, F_SETFL, flags | O_NONBLOCK);
-  (void) setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  (void) setsockopt (fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms);
+    (void)fcntl (fd, F_SETFL, flags | O_NONBLOCK);
+  (void)setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  (void)setsockopt (fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms);
   if (dial->target->kind == NF_LINK_OPS)
-    (void) setsockopt (fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+    (void)setsockopt (fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
 }
 
 /* "ssh-ed25519 SHA256:…" of the key that the server has shown. */
@@ -167,7 +172,8 @@ key_text (Dial *dial)
     return g_strdup ("unknown");
   if (ssh_get_publickey_hash (key, SSH_PUBLICKEY_HASH_SHA256, &hash, &len) == 0)
     print = ssh_get_fingerprint_hash (SSH_PUBLICKEY_HASH_SHA256, hash, len);
-  text = g_strdup_printf ("%s %s", ssh_key_type_to_char (ssh_key_type (key)), print == NULL ? "?" : print);
+  text = g_strdup_printf ("%s %s", ssh_key_type_to_char (ssh_key_type (key)),
+                          print == NULL ? "?" : print);
   ssh_string_free_char (print);
   ssh_clean_pubkey_hash (&hash);
   ssh_key_free (key);
@@ -193,21 +199,23 @@ check_host_key (Dial *dial, GError **error)
     case SSH_KNOWN_HOSTS_CHANGED:
     case SSH_KNOWN_HOSTS_OTHER:
       g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_HOST_KEY,
-                   "the host key of %s has changed: it's %s now, which may be an attack. If the change is right, accept "
+                   "the host key of %s has changed: it's %s now, which may be an attack. If the "
+                   "change is right, accept "
                    "it with: %s && %s",
                    dial->host, key, forget, accept);
       break;
     case SSH_KNOWN_HOSTS_UNKNOWN:
     case SSH_KNOWN_HOSTS_NOT_FOUND:
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_HOST_KEY,
-                   "the host key of %s (%s) is unknown. If the fingerprint is right, accept it with: %s", dial->host,
-                   key, accept);
+      g_set_error (
+          error, NF_NET_ERROR, NF_NET_ERROR_HOST_KEY,
+          "the host key of %s (%s) is unknown. If the fingerprint is right, accept it with: %s",
+          dial->host, key, accept);
       break;
     case SSH_KNOWN_HOSTS_OK:
     case SSH_KNOWN_HOSTS_ERROR:
     default:
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_HOST_KEY, "the host key of %s can't be checked: %s", dial->host,
-                   ssh_words (dial));
+      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_HOST_KEY,
+                   "the host key of %s can't be checked: %s", dial->host, ssh_words (dial));
     }
   return FALSE;
 }
@@ -254,13 +262,15 @@ try_identity (Dial *dial, const char *path, GString *tried, GError **error)
 
   if (ssh_pki_import_privkey_file (path, NULL, NULL, NULL, &key) != SSH_OK)
     {
-      g_string_append_printf (tried, "%s (%s); ", path,
-                              access (path, R_OK) == 0 ? "not a private key, or one with a passphrase: add it to the agent"
-                                                       : g_strerror (errno));
+      g_string_append_printf (
+          tried, "%s (%s); ", path,
+          access (path, R_OK) == 0
+              ? "not a private key, or one with a passphrase: add it to the agent"
+              : g_strerror (errno));
       return SSH_AUTH_DENIED;
     }
   if (access (cert_path, R_OK) == 0 && ssh_pki_import_cert_file (cert_path, &cert) == SSH_OK)
-    (void) ssh_pki_copy_cert_to_privkey (cert, key); /* else the bare key is tried */
+    (void)ssh_pki_copy_cert_to_privkey (cert, key); /* else the bare key is tried */
   rc = settle (dial, step_key, key, error);
   ssh_key_free (key);
   ssh_key_free (cert);
@@ -290,8 +300,9 @@ authenticate (Dial *dial, GError **error)
   if (local != NULL)
     g_propagate_error (error, g_steal_pointer (&local));
   else
-    g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_AUTH, "%s accepts none of our keys (tried %s)%s%s",
-                 dial->target->ssh, tried->len == 0 ? "none" : tried->str, rc == SSH_AUTH_ERROR ? ": " : "",
+    g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_AUTH,
+                 "%s accepts none of our keys (tried %s)%s%s", dial->target->ssh,
+                 tried->len == 0 ? "none" : tried->str, rc == SSH_AUTH_ERROR ? ": " : "",
                  rc == SSH_AUTH_ERROR ? ssh_words (dial) : "");
   return FALSE;
 }
@@ -313,8 +324,8 @@ open_lane (Dial *dial, ssh_channel *ret_channel, GError **error)
         return FALSE;
   if (rc == SSH_OK)
     return TRUE;
-  g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_RELAY, "%s: starting %s: %s", dial->target->ssh, NF_DIAL_COMMAND,
-               ssh_words (dial));
+  g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_RELAY, "%s: starting %s: %s", dial->target->ssh,
+               NF_DIAL_COMMAND, ssh_words (dial));
   return FALSE;
 }
 
@@ -337,9 +348,10 @@ open_lanes (Dial *dial, GError **error)
 NfTransport *
 nf_ssh_dial (const NfDialTarget *target, GError **error)
 {
-  Dial dial = { .target = target,
-                .session = ssh_new (),
-                .until_us = g_get_monotonic_time () + NF_DIAL_TIMEOUT_MS * G_GINT64_CONSTANT (1000) };
+  Dial dial
+      = { .target = target,
+          .session = ssh_new (),
+          .until_us = g_get_monotonic_time () + NF_DIAL_TIMEOUT_MS * G_GINT64_CONSTANT (1000) };
   NfTransport *transport = NULL;
 
   if (dial.session == NULL)
@@ -347,7 +359,7 @@ nf_ssh_dial (const NfDialTarget *target, GError **error)
       g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "libssh has no memory for a session");
       return NULL;
     }
-  (void) ssh_set_log_level (SSH_LOG_NOLOG); /* the thread's own; it would write to standard error */
+  (void)ssh_set_log_level (SSH_LOG_NOLOG); /* the thread's own; it would write to standard error */
   if (set_options (&dial, error) && connect_session (&dial, error))
     {
       tune_socket (&dial);

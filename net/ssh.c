@@ -48,7 +48,7 @@ typedef struct
 static guint
 ssh_prepare (NfTransport *transport, guint want_write, struct pollfd *fds, gboolean *ret_now)
 {
-  Ssh *self = (Ssh *) transport;
+  Ssh *self = (Ssh *)transport;
   short events = POLLIN;
 
   if (ssh_get_poll_flags (self->session) & SSH_WRITE_PENDING)
@@ -77,7 +77,7 @@ read_text (Lane *lane)
 static gboolean
 ssh_dispatch (NfTransport *transport, const struct pollfd *fds, guint n_fds, GError **error)
 {
-  Ssh *self = (Ssh *) transport;
+  Ssh *self = (Ssh *)transport;
 
   if (fds[0].revents == 0 || self->broken)
     return TRUE;
@@ -136,38 +136,38 @@ read_big (Ssh *self, guint index)
   lane->since_grown = 0;
   self->big_lane = index;
   self->big_pos = 0;
-  self->big_len = n > 0 ? (gsize) n : 0;
+  self->big_len = n > 0 ? (gsize)n : 0;
   return n;
 }
 
 static gssize
 ssh_read (NfTransport *transport, guint index, void *buffer, gsize size)
 {
-  Ssh *self = (Ssh *) transport;
+  Ssh *self = (Ssh *)transport;
   Lane *lane = &self->lanes[index];
   int n;
 
   if (self->big_len > 0 && self->big_lane == index)
-    n = (int) take_big (self, buffer, size);
+    n = (int)take_big (self, buffer, size);
   else if (self->bulk && self->big_len == 0 && lane->since_grown >= BULK_WINDOW / 2)
     {
       n = read_big (self, index);
       if (n > 0)
-        n = (int) take_big (self, buffer, size);
+        n = (int)take_big (self, buffer, size);
     }
   else
-    n = ssh_channel_read_nonblocking (lane->channel, buffer, (guint32) size, 0);
+    n = ssh_channel_read_nonblocking (lane->channel, buffer, (guint32)size, 0);
   if (n <= 0)
     return ended (self, lane, n);
   self->more = TRUE;
-  lane->since_grown += (guint32) n;
+  lane->since_grown += (guint32)n;
   return n;
 }
 
 static gssize
 ssh_write (NfTransport *transport, guint index, const void *data, gsize len)
 {
-  Ssh *self = (Ssh *) transport;
+  Ssh *self = (Ssh *)transport;
   Lane *lane = &self->lanes[index];
   gsize window;
   int n;
@@ -177,7 +177,7 @@ ssh_write (NfTransport *transport, guint index, const void *data, gsize len)
   window = ssh_channel_window_size (lane->channel);
   if (window == 0 || ssh_channel_is_closed (lane->channel))
     return -EAGAIN;
-  n = ssh_channel_write (lane->channel, data, (guint32) MIN (len, MIN (window, WRITE_MAX)));
+  n = ssh_channel_write (lane->channel, data, (guint32)MIN (len, MIN (window, WRITE_MAX)));
   if (n == SSH_ERROR)
     {
       self->broken = self->more = TRUE; /* the reading end tells why */
@@ -189,11 +189,12 @@ ssh_write (NfTransport *transport, guint index, const void *data, gsize len)
 static char *
 ssh_explain (NfTransport *transport, guint index)
 {
-  Ssh *self = (Ssh *) transport;
+  Ssh *self = (Ssh *)transport;
   Lane *lane = &self->lanes[index];
   int status = -1;
 
-  for (int waited = 0; waited < 500 && !self->broken && !ssh_channel_is_closed (lane->channel); waited += 20)
+  for (int waited = 0; waited < 500 && !self->broken && !ssh_channel_is_closed (lane->channel);
+       waited += 20)
     if (ssh_event_dopoll (self->event, 20) == SSH_ERROR)
       break;
   read_text (lane);
@@ -210,7 +211,7 @@ ssh_explain (NfTransport *transport, guint index)
 static void
 ssh_free_transport (NfTransport *transport, gboolean dead)
 {
-  Ssh *self = (Ssh *) transport;
+  Ssh *self = (Ssh *)transport;
 
   if (self->event != NULL)
     {

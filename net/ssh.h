@@ -8,4 +8,5 @@
 
 /* A transport over the channels of a libssh session that is connected, authenticated and not blocking. Takes the
  * session and the channels, which run their commands. */
-NfTransport *nf_ssh_new (ssh_session session, const ssh_channel *channels, guint n_channels, NfLinkKind kind);
+NfTransport *nf_ssh_new (ssh_session session, const ssh_channel *channels, guint n_channels,
+                         NfLinkKind kind);

@@ -25,8 +25,9 @@ host_pattern (const char *host, guint port)
 static char *
 known_hosts_path (const NfSiteConf *conf)
 {
-  return conf->known_hosts != NULL ? g_strdup (conf->known_hosts)
-                                   : g_build_filename (g_get_home_dir (), ".ssh", "known_hosts", NULL);
+  return conf->known_hosts != NULL
+             ? g_strdup (conf->known_hosts)
+             : g_build_filename (g_get_home_dir (), ".ssh", "known_hosts", NULL);
 }
 
 char *
@@ -36,7 +37,8 @@ nf_dial_accept_command (const NfSiteConf *conf, const char *host, guint port)
   g_autofree char *quoted_path = g_shell_quote (path);
   g_autofree char *quoted_host = g_shell_quote (host);
 
-  return g_strdup_printf ("ssh-keyscan -p %u %s >>%s", port == 0 ? 22 : port, quoted_host, quoted_path);
+  return g_strdup_printf ("ssh-keyscan -p %u %s >>%s", port == 0 ? 22 : port, quoted_host,
+                          quoted_path);
 }
 
 char *
@@ -116,7 +118,8 @@ spawn (char *const *args, int stream_fd, int text_fd, pid_t *ret_pid)
   posix_spawnattr_init (&attr);
   posix_spawnattr_setsigmask (&attr, &none);
   posix_spawnattr_setsigdefault (&attr, &defaults);
-  posix_spawnattr_setflags (&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+  posix_spawnattr_setflags (&attr,
+                            POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
   err = posix_spawnp (ret_pid, args[0], &actions, &attr, args, environ);
   posix_spawnattr_destroy (&attr);
   posix_spawn_file_actions_destroy (&actions);
@@ -131,7 +134,8 @@ spawn_lane (char *const *args, NfFdLane *ret_lane, GError **error)
   pid_t pid = 0;
   int err = 0;
 
-  if (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream) < 0 || pipe2 (text, O_CLOEXEC) < 0)
+  if (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream) < 0
+      || pipe2 (text, O_CLOEXEC) < 0)
     err = errno;
   else
     err = spawn (args, stream[1], text[1], &pid);
@@ -145,10 +149,12 @@ spawn_lane (char *const *args, NfFdLane *ret_lane, GError **error)
         close (stream[0]);
       if (text[0] >= 0)
         close (text[0]);
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "starting %s: %s", args[0], g_strerror (err));
+      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "starting %s: %s", args[0],
+                   g_strerror (err));
       return FALSE;
     }
-  *ret_lane = (NfFdLane){ .in = stream[0], .out = stream[0], .hold = -1, .text = text[0], .pid = pid };
+  *ret_lane
+      = (NfFdLane){ .in = stream[0], .out = stream[0], .hold = -1, .text = text[0], .pid = pid };
   return TRUE;
 }
 
@@ -162,7 +168,7 @@ nf_sshcmd_dial (const NfDialTarget *target, GError **error)
     {
       NfFdLane lane;
 
-      if (!spawn_lane ((char *const *) args->pdata, &lane, error))
+      if (!spawn_lane ((char *const *)args->pdata, &lane, error))
         {
           transport->ops->free (transport, TRUE);
           return NULL;

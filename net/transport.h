@@ -20,9 +20,11 @@ typedef struct
 {
   /* Puts into FDS what to wait for and returns how many. WANT_WRITE has a bit for each lane with output pending.
    * *RET_NOW (set to FALSE by the caller) becomes TRUE if there is something to read without waiting. */
-  guint (*prepare) (NfTransport *transport, guint want_write, struct pollfd *fds, gboolean *ret_now);
+  guint (*prepare) (NfTransport *transport, guint want_write, struct pollfd *fds,
+                    gboolean *ret_now);
   /* After poll() on what prepare() gave. FALSE: the connection is gone. */
-  gboolean (*dispatch) (NfTransport *transport, const struct pollfd *fds, guint n_fds, GError **error);
+  gboolean (*dispatch) (NfTransport *transport, const struct pollfd *fds, guint n_fds,
+                        GError **error);
   /* Bytes read; 0 at the end of the stream, -EAGAIN if there is nothing now, another -errno. */
   gssize (*read) (NfTransport *transport, guint lane, void *buffer, gsize size);
   /* Bytes taken, may be fewer; -EAGAIN if none now, another -errno. */

@@ -89,7 +89,8 @@ start_burst (NfHub *hub, const char *site, const NfMsg *fetch)
 static void
 answer_fetch (NfHub *hub, const char *site, const NfMsg *fetch)
 {
-  g_autoptr (NfMsg) answer = nf_test_data (fetch->fetch.id, MIN (fetch->fetch.length, NF_DATA_MAX), TRUE);
+  g_autoptr (NfMsg) answer
+      = nf_test_data (fetch->fetch.id, MIN (fetch->fetch.length, NF_DATA_MAX), TRUE);
 
   if (!nf_hub_send (hub, site, NF_LINK_OPS, answer))
     fprintf (stderr, "no answer to %s\n", site);
@@ -167,19 +168,19 @@ do_ping (NfTestHub *self, const char *site, guint64 count)
           return;
         }
     }
-  printf ("%.1f us\n", (double) (g_get_monotonic_time () - start) / (double) count);
+  printf ("%.1f us\n", (double)(g_get_monotonic_time () - start) / (double)count);
 }
 
 static void
 print_rate (guint64 bytes, gint64 start)
 {
-  printf ("%.1f MB/s\n", (double) bytes / (double) MAX (g_get_monotonic_time () - start, 1));
+  printf ("%.1f MB/s\n", (double)bytes / (double)MAX (g_get_monotonic_time () - start, 1));
 }
 
 static void
 do_push (NfTestHub *self, const char *site, NfLinkKind kind, guint64 mib, gsize kib)
 {
-  Burst burst = { self->hub, (char *) site, kind, mib * 1024 / kib, kib * 1024 };
+  Burst burst = { self->hub, (char *)site, kind, mib * 1024 / kib, kib * 1024 };
   gint64 start = g_get_monotonic_time ();
   guint64 n = answers ();
 
@@ -209,10 +210,10 @@ do_pull (NfTestHub *self, const char *site, NfLinkKind kind, guint64 mib, gsize 
 static void
 print_peer (const NfPeerInfo *info, gpointer data)
 {
-  printf ("%s %s%s rtt=%" G_GUINT64_FORMAT "/%" G_GUINT64_FORMAT " in=%" G_GUINT64_FORMAT " out=%" G_GUINT64_FORMAT
-          " error=%s\n",
-          info->site, nf_peer_state_name (info->state), info->bulk_up ? "+bulk" : "", info->rtt_last_us,
-          info->rtt_min_us, info->bytes_in, info->bytes_out, info->last_error);
+  printf ("%s %s%s rtt=%" G_GUINT64_FORMAT "/%" G_GUINT64_FORMAT " in=%" G_GUINT64_FORMAT
+          " out=%" G_GUINT64_FORMAT " error=%s\n",
+          info->site, nf_peer_state_name (info->state), info->bulk_up ? "+bulk" : "",
+          info->rtt_last_us, info->rtt_min_us, info->bytes_in, info->bytes_out, info->last_error);
 }
 
 static void
@@ -259,9 +260,11 @@ obey (NfTestHub *self, char **words)
   else if (n == 3 && strcmp (words[0], "ping") == 0)
     do_ping (self, words[1], strtoull (words[2], NULL, 10));
   else if (n == 5 && strcmp (words[0], "push") == 0)
-    do_push (self, words[1], kind_of (words[2]), strtoull (words[3], NULL, 10), strtoull (words[4], NULL, 10));
+    do_push (self, words[1], kind_of (words[2]), strtoull (words[3], NULL, 10),
+             strtoull (words[4], NULL, 10));
   else if (n == 5 && strcmp (words[0], "pull") == 0)
-    do_pull (self, words[1], kind_of (words[2]), strtoull (words[3], NULL, 10), strtoull (words[4], NULL, 10));
+    do_pull (self, words[1], kind_of (words[2]), strtoull (words[3], NULL, 10),
+             strtoull (words[4], NULL, 10));
   else if (n == 1 && strcmp (words[0], "status") == 0)
     nf_hub_each (self->hub, print_peer, NULL);
   else

@@ -11,12 +11,13 @@
 
 #define WAIT_S 20
 
-const char nf_test_map[] = "[map]\nserial = 7\n"
-                           "[site a]\nssh = none\n"
-                           "[site b]\nssh = nobody@127.0.0.1\nport = 9\n"
-                           "[site c]\nssh = none\n"
-                           "[site lonely]\nssh = none\n"
-                           "[share s]\nmount = /s\nlocal = b:/srv/nf/s\nbroadcast = a:/srv/nf/a; c:/srv/nf/c\n";
+const char nf_test_map[]
+    = "[map]\nserial = 7\n"
+      "[site a]\nssh = none\n"
+      "[site b]\nssh = nobody@127.0.0.1\nport = 9\n"
+      "[site c]\nssh = none\n"
+      "[site lonely]\nssh = none\n"
+      "[share s]\nmount = /s\nlocal = b:/srv/nf/s\nbroadcast = a:/srv/nf/a; c:/srv/nf/c\n";
 
 static gboolean
 on_up (gpointer data, const char *site, const NfMsg *hello, GError **error)
@@ -95,7 +96,8 @@ on_fill_hello (gpointer data, const char *site, NfMsg *hello)
 
   nf_hello_share_encode (&share, &buf);
   hello->owner = nf_buf_steal_bytes (&buf);
-  hello->hello.shares = nf_slice (g_bytes_get_data (hello->owner, NULL), g_bytes_get_size (hello->owner));
+  hello->hello.shares
+      = nf_slice (g_bytes_get_data (hello->owner, NULL), g_bytes_get_size (hello->owner));
 }
 
 NfTestHub *
@@ -103,9 +105,9 @@ nf_test_hub_new (const char *name, const char *map_text, const char *extra)
 {
   static const NfHubEvents events = { on_fill_hello, on_up, on_down, on_message, on_drained };
   NfTestHub *self = g_new0 (NfTestHub, 1);
-  g_autofree char *text
-      = name == NULL ? g_strdup (extra)
-                     : g_strdup_printf ("[site]\nname = %s\nroots = /srv/nf\n%s", name, extra == NULL ? "" : extra);
+  g_autofree char *text = name == NULL ? g_strdup (extra)
+                                       : g_strdup_printf ("[site]\nname = %s\nroots = /srv/nf\n%s",
+                                                          name, extra == NULL ? "" : extra);
   g_autoptr (GError) error = NULL;
   pthread_condattr_t attr;
 
@@ -115,7 +117,7 @@ nf_test_hub_new (const char *name, const char *map_text, const char *extra)
   pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
   pthread_cond_init (&self->changed, &attr);
   for (int i = 0; i < NF_LINK_N_KINDS; i++)
-    self->got[i] = g_ptr_array_new_with_free_func ((GDestroyNotify) nf_msg_free);
+    self->got[i] = g_ptr_array_new_with_free_func ((GDestroyNotify)nf_msg_free);
   self->map = nf_map_parse (map_text, strlen (map_text), "test-map", &error);
   if (self->map != NULL)
     self->conf = nf_site_conf_parse (text, strlen (text), "test-conf", &error);
@@ -142,7 +144,8 @@ nf_test_hub_free (NfTestHub *self)
 }
 
 void
-nf_test_join_as (NfTestHub *dialler, const char *to, NfTestHub *accepter, const char *as, NfLinkKind kind)
+nf_test_join_as (NfTestHub *dialler, const char *to, NfTestHub *accepter, const char *as,
+                 NfLinkKind kind)
 {
   int fds[2];
 
@@ -266,12 +269,12 @@ nf_test_data (guint64 id, gsize len, gboolean random)
 {
   NfMsg *msg = g_new0 (NfMsg, 1);
   guint8 *data = g_malloc0 (MAX (len, 1));
-  guint32 state = (guint32) id * 2654435761u + 1;
+  guint32 state = (guint32)id * 2654435761u + 1;
 
   for (gsize i = 0; random && i < len; i++)
     {
       state = state * 1664525u + 1013904223u;
-      data[i] = (guint8) (state >> 24);
+      data[i] = (guint8)(state >> 24);
     }
   msg->type = NF_MSG_FETCHED;
   msg->owner = g_bytes_new_take (data, len);

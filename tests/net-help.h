@@ -37,7 +37,8 @@ void nf_test_hub_free (NfTestHub *hub);
 /* Joins DIALLER with ACCEPTER by a socket pair. Doesn't wait. */
 void nf_test_join (NfTestHub *dialler, NfTestHub *accepter, NfLinkKind kind);
 /* The same with what the accepting side is told about the dialler's name. */
-void nf_test_join_as (NfTestHub *dialler, const char *to, NfTestHub *accepter, const char *as, NfLinkKind kind);
+void nf_test_join_as (NfTestHub *dialler, const char *to, NfTestHub *accepter, const char *as,
+                      NfLinkKind kind);
 
 /* Each waits up to twenty seconds and returns whether it came true. */
 gboolean nf_test_wait_up (NfTestHub *hub, guint n_up);

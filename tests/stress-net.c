@@ -61,9 +61,9 @@ sender_thread (void *data)
     for (int kind = 0; kind < NF_LINK_N_KINDS; kind++)
       {
         msg->fetched.id = self->number << ID_SHIFT | ++count;
-        msg->fetched.fid = (guint64) kind;
-        if (nf_hub_queued (self->from->hub, self->to, (NfLinkKind) kind) > NF_LINK_LOW_WATER_OPS
-            || !nf_hub_send (self->from->hub, self->to, (NfLinkKind) kind, msg))
+        msg->fetched.fid = (guint64)kind;
+        if (nf_hub_queued (self->from->hub, self->to, (NfLinkKind)kind) > NF_LINK_LOW_WATER_OPS
+            || !nf_hub_send (self->from->hub, self->to, (NfLinkKind)kind, msg))
           g_usleep (1000);
       }
   return NULL;
@@ -93,7 +93,7 @@ lister_thread (void *data)
 static void
 round_of (NfTestHub *a, NfTestHub *b, int number)
 {
-  guint ups = (guint) number + 1;
+  guint ups = (guint)number + 1;
 
   nf_test_join (a, b, NF_LINK_OPS);
   if (!nf_test_wait_up (a, ups) || !nf_test_wait_up (b, ups))
@@ -118,7 +118,7 @@ no_log (GLogLevelFlags level, const GLogField *fields, gsize n_fields, gpointer 
 {
   for (gsize i = 0; i < n_fields && (level & G_LOG_LEVEL_ERROR); i++)
     if (g_strcmp0 (fields[i].key, "MESSAGE") == 0)
-      fprintf (stderr, "%s\n", (const char *) fields[i].value);
+      fprintf (stderr, "%s\n", (const char *)fields[i].value);
   return G_LOG_WRITER_HANDLED;
 }
 
@@ -164,7 +164,8 @@ main (int argc, char **argv)
   wrong = a->violations + b->violations;
   nf_test_hub_free (a);
   nf_test_hub_free (b);
-  printf ("%" G_GUINT64_FORMAT " and %" G_GUINT64_FORMAT " messages, %u out of order, %u events out of place\n",
+  printf ("%" G_GUINT64_FORMAT " and %" G_GUINT64_FORMAT
+          " messages, %u out of order, %u events out of place\n",
           at_a.n_got, at_b.n_got, at_a.wrong + at_b.wrong, wrong);
   return at_a.wrong + at_b.wrong + wrong == 0 && at_a.n_got > 0 && at_b.n_got > 0 ? 0 : 1;
 }

@@ -207,7 +207,7 @@ raw_peer (NfTestHub *accepter, const char *as)
 static void
 raw_write (int fd, const void *data, gsize len)
 {
-  cr_assert_eq (write (fd, data, len), (ssize_t) len);
+  cr_assert_eq (write (fd, data, len), (ssize_t)len);
 }
 
 static void
@@ -217,7 +217,7 @@ raw_frame (int fd, guint8 flags, guint64 number, const NfMsg *msg)
   guint8 head[NF_FRAME_HEAD_LEN];
 
   nf_msg_encode (msg, &buf);
-  nf_frame_head_encode (&(NfFrameHead){ (guint32) buf.len, flags, number }, head);
+  nf_frame_head_encode (&(NfFrameHead){ (guint32)buf.len, flags, number }, head);
   raw_write (fd, head, sizeof head);
   raw_write (fd, buf.data, buf.len);
 }
@@ -252,7 +252,7 @@ raw_ends_with (int fd, const char *text)
   ssize_t n;
 
   while ((n = read (fd, buffer, sizeof buffer)) > 0)
-    g_byte_array_append (all, buffer, (guint) n);
+    g_byte_array_append (all, buffer, (guint)n);
   close (fd);
   return all->len > 0 && memmem (all->data, all->len, text, strlen (text)) != NULL;
 }
@@ -513,8 +513,9 @@ Test (hub, a_site_that_leaves_the_map_goes_down, .timeout = 30)
 {
   NfTestHub *a = nf_test_hub_new ("a", nf_test_map, NULL);
   NfTestHub *b = nf_test_hub_new ("b", nf_test_map, NULL);
-  static const char without_a[] = "[map]\nserial = 8\n[site b]\nssh = nobody@127.0.0.1\nport = 9\n[site c]\nssh = none\n"
-                                  "[share s]\nmount = /s\nlocal = b:/srv/nf/s\nbroadcast = c:/srv/nf/c\n";
+  static const char without_a[]
+      = "[map]\nserial = 8\n[site b]\nssh = nobody@127.0.0.1\nport = 9\n[site c]\nssh = none\n"
+        "[share s]\nmount = /s\nlocal = b:/srv/nf/s\nbroadcast = c:/srv/nf/c\n";
   g_autoptr (NfMap) map = nf_map_parse (without_a, sizeof without_a - 1, "without-a", NULL);
 
   cr_assert_not_null (map);
