@@ -2,12 +2,27 @@
 noinst_LIBRARIES += sync/libnfsync.a
 
 sync_libnfsync_a_SOURCES = \
+	sync/adopt.c \
+	sync/answered.c \
+	sync/answered.h \
 	sync/apply-names.c \
 	sync/apply.c \
 	sync/apply.h \
 	sync/blocked.c \
 	sync/blocked.h \
+	sync/broadcast.c \
+	sync/broadcast.h \
 	sync/compare.c \
+	sync/creds.c \
+	sync/creds.h \
+	sync/exec-attr.c \
+	sync/exec-data.c \
+	sync/exec-make.c \
+	sync/exec-names.c \
+	sync/exec-range.c \
+	sync/exec-rename.c \
+	sync/exec-xattr.c \
+	sync/exec.c \
 	sync/fetch.c \
 	sync/forward-answer.c \
 	sync/forward-call.c \
@@ -31,8 +46,27 @@ sync_libnfsync_a_SOURCES = \
 	sync/journal-trim.c \
 	sync/journal.c \
 	sync/journal.h \
+	sync/life.c \
+	sync/life.h \
+	sync/locks.c \
+	sync/locks.h \
+	sync/opens.c \
+	sync/opens.h \
+	sync/order.c \
+	sync/order.h \
 	sync/pending-calls.c \
 	sync/pending-calls.h \
+	sync/primary-holds.c \
+	sync/primary-internal.h \
+	sync/primary-message.c \
+	sync/primary-recover.c \
+	sync/primary-recover.h \
+	sync/primary-redo.c \
+	sync/primary-wait.c \
+	sync/primary.c \
+	sync/reads.c \
+	sync/recent.c \
+	sync/recent.h \
 	sync/reconcile-attr.c \
 	sync/reconcile.c \
 	sync/reconcile.h \
@@ -46,6 +80,9 @@ sync_libnfsync_a_SOURCES = \
 	sync/replica.c \
 	sync/segments.c \
 	sync/segments.h \
+	sync/serve-internal.h \
+	sync/serve-list.c \
+	sync/serve.c \
 	sync/share-internal.h \
 	sync/share.c \
 	sync/share.h \

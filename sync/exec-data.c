@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/primary-internal.h"
+
+#include <errno.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "sync/creds.h"
+
+/* WRITE: the path that has to be short. One fstat, the record, the data, the mtime; nothing is looked up, and the
+ * index isn't touched. */
+
+#define CAPABILITY "security.capability"
+
+typedef struct
+{
+  NfFid fid;
+  int fd;
+  guint64 offset;
+  NfSlice data;
+  struct stat before;
+  gboolean had_capability;
+  NfAttr attr; /* after it */
+} Writing;
+
+static int
+append (NfExec *exec, const Writing *writing, gsize length)
+{
+  NfRecord record = {
+    .kind = NF_OP_DATA,
+    .fid = writing->fid,
+    .range = NF_RANGE_DATA,
+    .offset = writing->offset,
+    .length = length,
+    .attr = writing->attr,
+  };
+
+  record.path = nf_exec_path_of (exec, writing->fid);
+  int err = nf_exec_append (exec, &record, TRUE);
+  if (err == 0)
+    nf_broadcast_data (exec->primary->broadcast, exec->seq, nf_slice (writing->data.data, length),
+                       exec->call->owner);
+  return err;
+}
+
+/* Returns how much was written; RET_ERR says why it isn't all. */
+static gsize
+put_data (NfExec *exec, const Writing *writing, int *ret_err)
+{
+  gsize written = 0;
+
+  *ret_err = 0;
+  if (!nf_exec_assume (exec, FALSE))
+    {
+      *ret_err = -EPERM;
+      return 0;
+    }
+  while (written < writing->data.len)
+    {
+      ssize_t n = pwrite (writing->fd, writing->data.data + written, writing->data.len - written,
+                          (off_t)(writing->offset + written));
+      if (n > 0)
+        written += (gsize)n;
+      else if (n == 0 || errno != EINTR)
+        {
+          *ret_err = n == 0 ? -ENOSPC : -errno;
+          break;
+        }
+    }
+  nf_creds_leave ();
+  return written;
+}
+
+static int
+prepare (NfExec *exec, Writing *writing)
+{
+  const struct stat *st = &writing->before;
+  guint32 flags = exec->call->write.flags;
+
+  if (fstat (writing->fd, &writing->before) != 0)
+    return -errno;
+  if (!S_ISREG (st->st_mode))
+    return -EINVAL;
+  if (flags & NF_WRITE_APPEND)
+    writing->offset = (guint64)st->st_size;
+  if (writing->offset > (guint64)G_MAXINT64 - writing->data.len)
+    return -EFBIG;
+  nf_exec_attr (st, writing->fid, &writing->attr);
+  writing->attr.mtime = nf_exec_mtime (exec, writing->attr.mtime);
+  writing->attr.size = MAX (writing->attr.size, writing->offset + writing->data.len);
+  writing->had_capability = (flags & NF_WRITE_KILL_PRIV) && (st->st_mode & 0111)
+                            && fgetxattr (writing->fd, CAPABILITY, NULL, 0) >= 0;
+  return 0;
+}
+
+/* The kernel, or the flag, has taken set-id bits and capabilities away with the write. */
+static int
+correct (NfExec *exec, Writing *writing)
+{
+  guint32 bits = writing->before.st_mode & (S_ISUID | S_ISGID);
+  NfRecord record = { .kind = NF_OP_XATTR, .fid = writing->fid, .removes = TRUE };
+  struct stat after;
+
+  if (G_LIKELY (bits == 0 && !writing->had_capability))
+    return 0;
+  if ((bits & S_ISGID) && !(writing->before.st_mode & S_IXGRP))
+    bits &= ~(guint32)S_ISGID; /* mandatory locking's mark, not a right */
+  if (bits && (exec->call->write.flags & NF_WRITE_KILL_PRIV))
+    (void)fchmod (writing->fd, writing->before.st_mode & 07777 & ~bits);
+  if (writing->had_capability && fgetxattr (writing->fd, CAPABILITY, NULL, 0) < 0
+      && errno == ENODATA)
+    {
+      record.xname = nf_slice_str (CAPABILITY);
+      int err = nf_exec_append (exec, &record, FALSE);
+      if (err != 0)
+        return err;
+    }
+  if (fstat (writing->fd, &after) != 0)
+    return -errno;
+  if (after.st_mode == writing->before.st_mode)
+    return 0;
+  writing->attr.mode = after.st_mode;
+  return nf_exec_correct (exec, writing->fid, NF_SET_MODE, &writing->attr);
+}
+
+static void
+finish (NfExec *exec, Writing *writing, gsize written)
+{
+  struct timespec times[2] = { { 0, UTIME_OMIT }, nf_exec_timespec (writing->attr.mtime) };
+
+  (void)futimens (writing->fd, times); /* fails only where the write has failed, too */
+  exec->answer->answer.value = written;
+  exec->answer->answer.attr = writing->attr;
+  if (exec->site)
+    nf_exec_inval (exec, &(NfInval){ .kind = NF_INVAL_DATA,
+                                     .fid = writing->fid,
+                                     .offset = writing->offset,
+                                     .length = written });
+}
+
+/* No room, or over the quota: what was said isn't so; what was written in fact is said anew. */
+static int
+write_less (NfExec *exec, Writing *writing, gsize written, int err)
+{
+  nf_exec_abort (exec);
+  if (written == 0)
+    return err;
+  writing->attr.size = MAX ((guint64)writing->before.st_size, writing->offset + written);
+  int append_err = append (exec, writing, written);
+  if (append_err != 0)
+    {
+      /* It can't be said: take it back as far as it is new. */
+      (void)!ftruncate (writing->fd, writing->before.st_size);
+      return append_err;
+    }
+  finish (exec, writing, written);
+  /* Another site has told its caller that all is written: it must hear of the failure. */
+  return exec->site ? err : 0;
+}
+
+static int
+write_locked (NfExec *exec, Writing *writing)
+{
+  int err = prepare (exec, writing);
+
+  if (err == 0 && exec->site)
+    err = nf_exec_judge (exec, writing->fid, writing->fd, W_OK);
+  if (err == 0)
+    err = append (exec, writing, writing->data.len);
+  if (err != 0)
+    return err;
+  gsize written = put_data (exec, writing, &err);
+  if (written < writing->data.len)
+    return write_less (exec, writing, written, err);
+  finish (exec, writing, written);
+  return correct (exec, writing);
+}
+
+int
+nf_exec_write (NfExec *exec)
+{
+  const NfMsg *call = exec->call;
+  g_auto (NfExecRw) rw = { -1, NULL };
+  Writing writing;
+  int err;
+
+  writing.fid = call->write.fid;
+  writing.offset = call->write.offset;
+  writing.data = call->write.data;
+  if (writing.data.len == 0)
+    return 0;
+  nf_exec_lock (exec, &writing.fid, 1);
+  err = nf_exec_rw (exec, writing.fid, &rw);
+  if (err == 0)
+    {
+      writing.fd = rw.fd;
+      err = write_locked (exec, &writing);
+    }
+  nf_exec_end (exec);
+  return err;
+}

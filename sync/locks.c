@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/locks.h"
+
+void
+nf_locks_init (NfLocks *locks)
+{
+  for (guint i = 0; i < NF_LOCKS_STRIPES; i++)
+    pthread_mutex_init (&locks->stripes[i], NULL);
+}
+
+void
+nf_locks_clear (NfLocks *locks)
+{
+  for (guint i = 0; i < NF_LOCKS_STRIPES; i++)
+    pthread_mutex_destroy (&locks->stripes[i]);
+}
+
+/* Fids count up, so their low bits are as good as any hash; the multiplication parts parents and children that
+ * were made in step. */
+static guint8
+stripe_of (NfFid fid)
+{
+  return (guint8)((fid * G_GUINT64_CONSTANT (0x9E3779B97F4A7C15)) >> 56);
+}
+
+static void
+insert_sorted (NfLockSet *set, guint8 stripe)
+{
+  guint at = 0;
+
+  while (at < set->n && set->stripes[at] < stripe)
+    at++;
+  if (at < set->n && set->stripes[at] == stripe)
+    return;
+  for (guint i = set->n; i > at; i--)
+    set->stripes[i] = set->stripes[i - 1];
+  set->stripes[at] = stripe;
+  set->n++;
+}
+
+void
+nf_locks_take (NfLocks *locks, const NfFid *fids, guint n_fids, NfLockSet *ret_set)
+{
+  NfLockSet set = { 0 };
+
+  g_assert (n_fids <= NF_LOCKS_SET_MAX);
+  for (guint i = 0; i < n_fids; i++)
+    if (fids[i] != NF_FID_NONE)
+      insert_sorted (&set, stripe_of (fids[i]));
+  for (guint i = 0; i < set.n; i++)
+    pthread_mutex_lock (&locks->stripes[set.stripes[i]]);
+  *ret_set = set;
+}
+
+void
+nf_locks_give (NfLocks *locks, NfLockSet *set)
+{
+  for (guint i = set->n; i > 0; i--)
+    pthread_mutex_unlock (&locks->stripes[set->stripes[i - 1]]);
+  set->n = 0;
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <fcntl.h>
+
+#include "sync/answered.h"
+#include "sync/broadcast.h"
+#include "sync/life.h"
+#include "sync/locks.h"
+#include "sync/opens.h"
+#include "sync/order.h"
+
+/* What the parts of the primary know of each other:
+ *
+ *   primary.c      opens and closes, takes calls of this site
+ *   primary-message.c  takes messages of other sites
+ *   primary-holds.c    orphans: files that are kept because they are open
+ *   primary-recover.c  what was under way when the last process died
+ *   primary-wait.c     WAIT: when these sites have applied that op
+ *   exec.c         what all changes have in common: locks, record, abort, index, done
+ *   exec-make.c exec-names.c exec-rename.c exec-data.c exec-range.c exec-attr.c exec-xattr.c   the changes
+ *   adopt.c        objects that are in the tree and not in the index
+ */
+
+typedef struct NfAdopter NfAdopter;
+typedef struct NfServe NfServe;
+typedef struct NfWaits NfWaits;
+
+struct NfPrimary
+{
+  NfShare *share;
+  guint64 epoch;
+  NfLife *life;
+  NfLocks locks;
+  pthread_mutex_t rename_lock; /* directories that change their parent; before object locks */
+  NfOrder *order;
+  NfAnswered *answered;
+  NfBroadcast *broadcast;
+  NfServe *serve;
+  NfWaits *waits;
+  NfAdopter *adopter;
+  gint broken;           /* atomic: index and tree differ after a failed commit: no more changes */
+  guint64 names_changed; /* atomic: how often a name went elsewhere; for remembered paths */
+  guint64 saved;         /* atomic: the watermark in the index */
+  guint64 durable;       /* atomic: the watermark up to which a power cut takes nothing */
+  gint checkpointing;    /* atomic: a checkpoint is under way */
+  guint64 trimmed;       /* atomic: the op at which the journal was last trimmed */
+
+  pthread_mutex_t aborts_lock;
+  GArray *aborts; /* ops whose abort record couldn't be written yet; guarded by aborts_lock */
+  gint n_aborts;  /* atomic: its length */
+};
+
+/* Records appended by one change: its own, an abort, the corrections. */
+#define NF_EXEC_SEQS_MAX 8
+#define NF_EXEC_INVALS_MAX 4
+/* Paths in records are for readers; the end of longer ones says most. */
+#define NF_EXEC_PATH_MAX 1024
+
+/* One change being carried out. */
+typedef struct
+{
+  NfPrimary *primary;
+  NfShare *share;
+  const char *site; /* NULL: this site's own mount */
+  NfFile *file;     /* through which it came, or NULL */
+  const NfMsg *call;
+  const NfCallHead *head; /* with the numbers that the caller has here */
+  NfMsg *answer;
+
+  NfLockSet locks;
+  gint64 time; /* of its records; taken under the locks */
+  guint64 seq; /* the last record's; 0: none */
+  guint64 seqs[NF_EXEC_SEQS_MAX];
+  guint n_seqs;
+  NfInval invals[NF_EXEC_INVALS_MAX];
+  guint n_invals;
+  gboolean changing; /* between nf_tree_changing() and nf_tree_changed() */
+  char path[NF_EXEC_PATH_MAX + NF_NAME_LEN_MAX + 2];
+} NfExec;
+
+/* ---- exec.c ---- */
+void nf_exec_init (NfExec *exec, NfPrimary *primary, const char *site, NfFile *file,
+                   const NfMsg *call, const NfCallHead *head, NfMsg *answer);
+void nf_exec_lock (NfExec *exec, const NfFid *fids, guint n_fids);
+/* Lets go of the locks without anything having been appended. */
+void nf_exec_unlock (NfExec *exec);
+/* Appends RECORD, completed with epoch, time and (ASKED) who asked for it. 0 or -errno. */
+int nf_exec_append (NfExec *exec, NfRecord *record, gboolean asked);
+/* Record exec->seq had no effect. */
+void nf_exec_abort (NfExec *exec);
+/* The change is over: what it appended is done. Unlocks, tells the other sites and this site's kernel. */
+void nf_exec_end (NfExec *exec);
+/* The same, but keeps the locks: for changes of many records. */
+void nf_exec_flush (NfExec *exec);
+
+/* The index changes between these two are committed together with the watermark. 0 or -errno. */
+int nf_exec_index_begin (NfExec *exec);
+int nf_exec_index_commit (NfExec *exec);
+/* Index and tree have parted for good: refuses all further changes and says so. */
+void nf_exec_broken (NfExec *exec, const char *what, int err);
+
+void nf_exec_changing (NfExec *exec);
+void nf_exec_changed (NfExec *exec);
+/* With the caller's credentials; FALSE: nothing may be done for him. Back by nf_creds_leave(). */
+gboolean nf_exec_assume (NfExec *exec, gboolean with_umask);
+
+NfSlice nf_exec_path_of (NfExec *exec, NfFid fid);
+NfSlice nf_exec_path_in (NfExec *exec, NfFid parent, NfSlice name);
+void nf_exec_inval (NfExec *exec, const NfInval *inval);
+void nf_exec_inval_name (NfExec *exec, NfFid parent, NfSlice name, NfFid fid);
+
+/* A zero-terminated copy of NAME; -EINVAL etc. if it may not be one, -EPERM for the hidden directory's. */
+int nf_exec_name (NfFid parent, NfSlice name, char *ret_name);
+/* The object at (PARENT, NAME), adopted if the index doesn't know it. Without locks. 0 or -errno. */
+int nf_exec_find (NfExec *exec, NfFid parent, NfSlice name, NfAttr *ret_attr);
+/* Under the locks: is FID (NF_FID_NONE: nothing) still there? */
+gboolean nf_exec_still (NfExec *exec, NfFid parent, NfSlice name, NfFid fid, NfAttr *ret_attr);
+/* 0, -ENOTEMPTY or another -errno. */
+int nf_exec_empty (NfExec *exec, NfFid dir);
+
+/* Sets times of what FD is (O_PATH is enough) as root; G_MININT64 leaves one as it is. */
+int nf_exec_set_times (int fd, gint64 atime, gint64 mtime);
+struct timespec nf_exec_timespec (gint64 ns);
+/* The mtime that a write gets: the origin's clock where that is near ours and doesn't run backwards. */
+gint64 nf_exec_mtime (const NfExec *exec, gint64 present);
+void nf_exec_attr (const struct stat *st, NfFid fid, NfAttr *ret_attr);
+/* "/proc/self/fd/N", by which an O_PATH descriptor can be used in a system call that takes a path. */
+typedef struct
+{
+  char str[32];
+} NfProcPath;
+NfProcPath nf_exec_proc_path (int fd);
+
+/* What came out differs from what the record says: appends ATTR with what AFTER has of MASK. */
+int nf_exec_correct (NfExec *exec, NfFid fid, guint32 mask, const NfAttr *after);
+/* Which of mode, uid, gid (and, if in MASK, size and mtime) differ. */
+guint32 nf_exec_differs (const NfAttr *said, const NfAttr *after, guint32 mask);
+/* Appends XATTR with the present value of NAME on PATH, if it has it. */
+int nf_exec_correct_xattr (NfExec *exec, NfFid fid, const char *path, const char *name);
+
+/* ---- the changes: 0 or -errno, with the answer filled. They take and give the locks. ---- */
+int nf_exec_make (NfExec *exec); /* CREATE MKDIR MKNOD SYMLINK */
+int nf_exec_link (NfExec *exec);
+int nf_exec_remove (NfExec *exec); /* UNLINK RMDIR */
+int nf_exec_rename (NfExec *exec);
+int nf_exec_setattr (NfExec *exec);
+int nf_exec_set_size (NfExec *exec, NfFid fid, guint64 size); /* of an existing file, for O_TRUNC */
+int nf_exec_write (NfExec *exec);
+int nf_exec_fallocate (NfExec *exec);
+int nf_exec_copy (NfExec *exec);
+int nf_exec_setxattr (NfExec *exec);
+int nf_exec_removexattr (NfExec *exec);
+
+/* A descriptor for reading and writing of FID. */
+typedef struct
+{
+  int fd;
+  NfOpenFd *open_fd;
+} NfExecRw;
+int nf_exec_rw (NfExec *exec, NfFid fid, NfExecRw *ret_rw);
+void nf_exec_rw_clear (NfExecRw *rw);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (NfExecRw, nf_exec_rw_clear)
+/* May the caller do this (R_OK, W_OK) to what FD is? The kernel at his site was asked at open; here it is his
+ * credentials, or that this was found for a hold of his site before. 0 or -EACCES. */
+int nf_exec_judge (NfExec *exec, NfFid fid, int fd, int access_mask);
+
+/* ---- primary.c ---- */
+/* Carries CALL out, one that is answered at once. 0 or -errno, ANSWER filled. */
+int nf_primary_execute (NfPrimary *primary, const char *site, NfFile *file, const NfMsg *call,
+                        const NfCallHead *head, NfMsg *answer);
+/* FSYNC: what FID has, and the journal, are on the disk. */
+int nf_primary_sync (NfPrimary *primary, NfFid fid, gboolean datasync);
+/* PEERS's answer: for each member its name (slice), epoch, seq, chain, ops behind (u64), connected (u8). */
+void nf_primary_encode_members (NfPrimary *primary, NfBuf *buf);
+
+/* ---- primary-holds.c ---- */
+/* The last handle or hold of FID may just have gone. */
+void nf_primary_released (NfPrimary *primary, NfFid fid);
+int nf_primary_hold (NfPrimary *primary, const char *site, const NfMsg *call,
+                     const NfCallHead *head);
+void nf_primary_drop (NfPrimary *primary, const char *site, NfFid fid);
+/* SITE has a new link: it says anew what it holds, and what it doesn't say within a time it holds no more. */
+void nf_primary_holds_again (NfPrimary *primary, const char *site);
+/* The orphans that the last process left stay for as long. */
+void nf_primary_orphans_later (NfPrimary *primary);
+
+/* ---- adopt.c ---- */
+NfAdopter *nf_adopter_new (NfPrimary *primary);
+void nf_adopter_free (NfAdopter *adopter);
+/* Looks through directory FID and all below it, some at a time. WHOLE: through known directories, too. */
+void nf_adopter_scan (NfAdopter *adopter, NfFid fid, gboolean whole);
+/* As NfAdoptFunc. */
+int nf_primary_adopt (NfShare *share, NfFid parent, NfSlice name, NfIdent ident, NfAttr *attr);
+
+/* ---- primary-recover.c ---- */
+/* Sets epoch, order and broadcast; what was under way is settled. */
+gboolean nf_primary_recover (NfPrimary *primary, GError **error);
+/* For the end: the next start needn't look at anything. */
+void nf_primary_close_clean (NfPrimary *primary);
+/* All up to the watermark is brought to the disk, on a worker, if much has come together since the last time. */
+void nf_primary_checkpoint_soon (NfPrimary *primary);
+guint64 nf_primary_get_meta (NfPrimary *primary, const char *key, guint64 otherwise);
+int nf_primary_set_meta (NfPrimary *primary, const char *key, guint64 value);
+
+/* ---- primary-wait.c ---- */
+NfWaits *nf_waits_new (NfPrimary *primary);
+/* Answers all that wait (-EHOSTUNREACH). */
+void nf_waits_free (NfWaits *waits);
+/* DONE when SITES have applied SEQ. OWNER (a site, or NULL) and ID are for nf_waits_cancel(). */
+void nf_waits_add (NfWaits *waits, guint64 seq, NfSlice sites, guint timeout_ms, const char *owner,
+                   guint64 id, NfCallDone done, gpointer data);
+void nf_waits_cancel (NfWaits *waits, const char *owner, guint64 id);
+/* A site's position has changed. */
+void nf_waits_check (NfWaits *waits);
+
+/* ---- serve.c ---- */
+NfServe *nf_serve_new (NfPrimary *primary);
+void nf_serve_free (NfServe *serve);
+/* FETCH, LIST and HASH of SITE: answered on its bulk connection, as that takes it. */
+void nf_serve_request (NfServe *serve, const char *site, const NfMsg *request);
+void nf_serve_drained (NfServe *serve, const char *site);
+void nf_serve_peer_down (NfServe *serve, const char *site);

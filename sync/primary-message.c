@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/primary-internal.h"
+
+#include <errno.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* What other sites send. A site's messages of one connection come one after the other, and so its calls are carried
+ * out in the order in which it sent them; only what waits for the disk and changes nothing goes aside. */
+
+/* Answers with more data than this go by the bulk connection. */
+#define SMALL_ANSWER (64 * 1024)
+/* The journal is trimmed every so many ops. */
+#define TRIM_OPS 4096
+
+/* A call that isn't answered on the strand. */
+typedef struct
+{
+  NfLife *life;
+  char *site;
+  guint64 reqid;
+  NfMsg *call;
+} Later;
+
+static void
+send_answer (NfPrimary *primary, const char *site, guint64 reqid, int status, NfMsg *answer)
+{
+  NfShare *share = primary->share;
+  NfHost *host = share->host;
+
+  if (reqid == 0)
+    return;
+  answer->type = NF_MSG_ANSWER;
+  answer->answer.share = share->conf.id;
+  answer->answer.reqid = reqid;
+  answer->answer.status = nf_status_from_errno (status);
+  gboolean bulk = answer->answer.data.len > SMALL_ANSWER;
+  (void)host->send (host->data, site, bulk, answer); /* with no link it is asked for again */
+  nf_host_point (host, "primary-answered");
+}
+
+/* ---- calls aside ---- */
+
+static void
+later_free (Later *later)
+{
+  nf_life_unref (later->life);
+  g_free (later->site);
+  if (later->call)
+    nf_msg_free (later->call);
+  g_free (later);
+}
+
+static Later *
+later_new (NfPrimary *primary, const char *site, const NfMsg *call)
+{
+  Later *later = g_new (Later, 1);
+
+  *later = (Later){ nf_life_ref (primary->life), g_strdup (site), call->head.reqid, NULL };
+  return later;
+}
+
+static void
+carry_out_later (gpointer data)
+{
+  Later *later = data;
+  NfPrimary *primary = nf_life_enter (later->life);
+
+  if (primary)
+    {
+      g_auto (NfMsg) answer = { 0 };
+      int status = nf_primary_execute (primary, later->site, NULL, later->call, &later->call->head,
+                                       &answer);
+      send_answer (primary, later->site, later->reqid, status, &answer);
+      nf_life_leave (later->life);
+    }
+  later_free (later);
+}
+
+static void
+put_aside (NfPrimary *primary, const char *site, const NfMsg *call)
+{
+  NfHost *host = primary->share->host;
+  Later *later = later_new (primary, site, call);
+
+  later->call = nf_msg_dup (call);
+  host->post (host->data, carry_out_later, later);
+}
+
+static void
+waited (gpointer data, int status, const NfMsg *answer)
+{
+  Later *later = data;
+  NfPrimary *primary = nf_life_enter (later->life);
+  NfMsg copy = *answer;
+
+  if (primary)
+    {
+      send_answer (primary, later->site, later->reqid, status, &copy);
+      nf_life_leave (later->life);
+    }
+  later_free (later);
+}
+
+static void
+take_wait (NfPrimary *primary, const char *site, const NfMsg *call)
+{
+  guint64 seq = MIN (call->wait.seq, nf_order_watermark (primary->order));
+
+  /* 0: all that is done now. */
+  if (call->wait.seq == 0)
+    seq = nf_order_watermark (primary->order);
+  nf_waits_add (primary->waits, seq, call->wait.sites, 0, site, call->head.reqid, waited,
+                later_new (primary, site, call));
+}
+
+/* A read of what lies in the page cache is answered at once. FALSE: it may wait for the disk. */
+static gboolean
+read_now (NfPrimary *primary, const char *site, const NfMsg *call)
+{
+  NfShare *share = primary->share;
+  gsize size = MIN (call->read.size, NF_DATA_MAX);
+  int fd = nf_opens_fd (share->opens, call->read.fid, FALSE);
+  gboolean done = FALSE;
+  struct stat st;
+
+  if (fd < 0)
+    fd = nf_tree_open_fid (share->tree, call->read.fid, O_RDONLY);
+  if (fd < 0)
+    return FALSE; /* the error is told by the other way */
+  g_autofree guint8 *buffer = g_malloc (size);
+  struct iovec iov = { buffer, size };
+  ssize_t got = -1;
+  if (call->read.offset <= (guint64)G_MAXINT64 - size)
+    got = preadv2 (fd, &iov, 1, (off_t)call->read.offset, RWF_NOWAIT);
+  if (got == (ssize_t)size
+      || (got >= 0 && fstat (fd, &st) == 0
+          && call->read.offset + (guint64)got >= (guint64)st.st_size))
+    {
+      NfMsg answer = { 0 };
+      answer.answer.data = nf_slice (buffer, (gsize)got);
+      send_answer (primary, site, call->head.reqid, 0, &answer);
+      done = TRUE;
+    }
+  close (fd);
+  return done;
+}
+
+/* ---- calls ---- */
+
+static void
+answer_known (NfPrimary *primary, const char *site, guint64 reqid, const NfAnswer *known)
+{
+  NfMsg answer = { 0 };
+  NfFid fid = known->attr.fid;
+
+  answer.answer.seq = known->seq;
+  answer.answer.value = known->value;
+  answer.answer.attr = known->attr;
+  /* What it was then isn't known; what it is now is as good, being later in the same order. */
+  if (known->rebuilt && fid != NF_FID_NONE
+      && nf_tree_stat (primary->share->tree, fid, &answer.answer.attr) != 0)
+    answer.answer.attr = (NfAttr){ .fid = fid };
+  send_answer (primary, site, reqid, known->status, &answer);
+}
+
+/* Carried out once, however often it is sent. */
+static void
+take_change (NfPrimary *primary, const char *site, const NfMsg *call, const NfCallHead *head)
+{
+  guint64 reqid = head->reqid;
+  g_auto (NfMsg) answer = { 0 };
+  NfAnswer known;
+
+  if (reqid != 0)
+    switch (nf_answered_begin (primary->answered, site, reqid, head->acked, &known))
+      {
+      case NF_ANSWERED_KNOWN:
+        answer_known (primary, site, reqid, &known);
+        return;
+      case NF_ANSWERED_BUSY:
+        return;
+      case NF_ANSWERED_NEW:
+        break;
+      }
+  int status = nf_primary_execute (primary, site, NULL, call, head, &answer);
+  if (reqid != 0)
+    {
+      known
+          = (NfAnswer){ status, answer.answer.seq, answer.answer.value, answer.answer.attr, FALSE };
+      nf_answered_end (primary->answered, site, reqid, &known);
+    }
+  send_answer (primary, site, reqid, status, &answer);
+}
+
+static void
+refuse (NfPrimary *primary, const char *site, const NfMsg *call, int status, guint64 value)
+{
+  NfMsg answer = { 0 };
+
+  answer.answer.value = value;
+  send_answer (primary, site, call->head.reqid, status, &answer);
+}
+
+static void
+take_call (NfPrimary *primary, const char *site, const NfMsg *call)
+{
+  const NfShareConf *conf = &primary->share->conf;
+  gboolean changes = (nf_msg_flags (call->type) & NF_MSG_CHANGES) != 0;
+  NfCallHead head = call->head;
+  g_auto (NfMsg) answer = { 0 };
+
+  if (head.epoch != primary->epoch)
+    {
+      refuse (primary, site, call, -ESTALE, 1); /* value 1: the epoch, not the object */
+      return;
+    }
+  if (changes && conf->may_write && !conf->may_write (conf->policy, site))
+    {
+      refuse (primary, site, call, -EROFS, 0);
+      return;
+    }
+  if (conf->credentials)
+    conf->credentials (conf->policy, site, &head);
+  if (changes)
+    take_change (primary, site, call, &head);
+  else if (call->type == NF_MSG_WAIT)
+    take_wait (primary, site, call);
+  else if (call->type == NF_MSG_FSYNC
+           || (call->type == NF_MSG_READ && !read_now (primary, site, call)))
+    put_aside (primary, site, call);
+  else if (call->type != NF_MSG_READ)
+    {
+      int status = nf_primary_execute (primary, site, NULL, call, &head, &answer);
+      send_answer (primary, site, head.reqid, status, &answer);
+    }
+}
+
+/* ---- positions ---- */
+
+typedef struct
+{
+  guint64 seq;
+} Least;
+
+static void
+take_least (const char *site, NfPosition position, guint64 lag_ops, gboolean connected,
+            gpointer data)
+{
+  Least *least = data;
+
+  (void)site, (void)lag_ops, (void)connected;
+  least->seq = MIN (least->seq, position.seq);
+}
+
+/* A member that hasn't been heard of since the start counts as being at the very beginning; it is waited for until the
+ * journal's limit. */
+static void
+trim (NfPrimary *primary)
+{
+  guint64 watermark = nf_order_watermark (primary->order);
+  guint64 trimmed = __atomic_load_n (&primary->trimmed, __ATOMIC_RELAXED);
+  Least least = { watermark };
+
+  if (watermark < trimmed + TRIM_OPS)
+    return;
+  __atomic_store_n (&primary->trimmed, watermark, __ATOMIC_RELAXED);
+  nf_primary_members (primary, take_least, &least);
+  nf_journal_trim (primary->share->journal, least.seq);
+}
+
+static void
+take_position (NfPrimary *primary, const char *site, const NfMsg *msg)
+{
+  nf_broadcast_position (primary->broadcast, site, msg->position.position);
+  nf_waits_check (primary->waits);
+  trim (primary);
+}
+
+void
+nf_primary_message (NfPrimary *primary, const char *site, gboolean bulk, const NfMsg *msg)
+{
+  (void)bulk;
+  switch (msg->type)
+    {
+    case NF_MSG_SUBSCRIBE:
+      nf_broadcast_subscribe (primary->broadcast, site, msg);
+      nf_waits_check (primary->waits);
+      return;
+    case NF_MSG_POSITION:
+      take_position (primary, site, msg);
+      return;
+    case NF_MSG_FETCH:
+    case NF_MSG_LIST:
+    case NF_MSG_HASH:
+      nf_serve_request (primary->serve, site, msg);
+      return;
+    case NF_MSG_CANCEL:
+      nf_waits_cancel (primary->waits, site, msg->cancel.reqid);
+      return;
+    default:
+      if (nf_msg_flags (msg->type) > 0 && (nf_msg_flags (msg->type) & NF_MSG_CALL))
+        take_call (primary, site, msg);
+      return;
+    }
+}
+
+void
+nf_primary_peer_up (NfPrimary *primary, const char *site)
+{
+  nf_broadcast_peer_up (primary->broadcast, site);
+  nf_primary_holds_again (primary, site);
+}
+
+void
+nf_primary_peer_down (NfPrimary *primary, const char *site)
+{
+  nf_broadcast_peer_down (primary->broadcast, site);
+  nf_serve_peer_down (primary->serve, site);
+}
+
+void
+nf_primary_drained (NfPrimary *primary, const char *site, gboolean bulk)
+{
+  if (bulk)
+    nf_serve_drained (primary->serve, site);
+  else
+    nf_broadcast_pump (primary->broadcast, site);
+}

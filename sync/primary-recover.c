@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/primary-recover.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <gio/gio.h>
+
+/* Opening a primary, and what was under way when the last process died.
+ *
+ * The index knows the watermark ("done") as of its last commit. After the death of the process everything up to it
+ * is on the disk and in the index. After a power cut that holds only for the last checkpoint ("durable"), after which
+ * the disk may have any part.
+ *
+ * A clean end leaves "clean", which is gone as soon as the share is open again: then nothing is looked at, and the
+ * reign goes on. Otherwise primary-redo.c settles the records above, and a new reign begins, durable before its first
+ * op. */
+
+/* Ops between two checkpoints: what a power cut makes us look at. */
+#define CHECKPOINT_OPS 16384
+/* Records read at the start for the request ids in them; a site has fewer calls under way. */
+#define ANSWERS_BACK 65536
+#define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
+
+guint64
+nf_primary_get_meta (NfPrimary *primary, const char *key, guint64 otherwise)
+{
+  g_autoptr (GBytes) bytes = nf_index_get_meta (primary->share->index, key);
+  guint64 value;
+
+  if (!bytes || g_bytes_get_size (bytes) != sizeof value)
+    return otherwise;
+  memcpy (&value, g_bytes_get_data (bytes, NULL), sizeof value);
+  return GUINT64_FROM_LE (value);
+}
+
+int
+nf_primary_set_meta (NfPrimary *primary, const char *key, guint64 value)
+{
+  guint64 stored = GUINT64_TO_LE (value);
+
+  return nf_index_set_meta (primary->share->index, key, nf_slice (&stored, sizeof stored));
+}
+
+/* ---- checkpoints ---- */
+
+/* 0 or -errno. */
+static int
+bring_to_disk (NfPrimary *primary, guint64 mark)
+{
+  NfShare *share = primary->share;
+  int err = nf_journal_sync (share->journal);
+
+  if (err == 0 && syncfs (nf_tree_hidden_fd (share->tree)) != 0)
+    err = -errno;
+  if (err == 0)
+    err = nf_primary_set_meta (primary, "durable", mark);
+  if (err == 0)
+    err = nf_index_sync (share->index);
+  if (err == 0)
+    __atomic_store_n (&primary->durable, mark, __ATOMIC_RELAXED);
+  return err;
+}
+
+static void
+checkpoint (gpointer data)
+{
+  NfLife *life = data;
+  NfPrimary *primary = nf_life_enter (life);
+
+  if (primary)
+    {
+      /* If it fails, the next one says so again, and a power cut costs more to look at. */
+      (void)bring_to_disk (primary, nf_order_watermark (primary->order));
+      g_atomic_int_set (&primary->checkpointing, FALSE);
+      nf_life_leave (life);
+    }
+  nf_life_unref (life);
+}
+
+void
+nf_primary_checkpoint_soon (NfPrimary *primary)
+{
+  NfHost *host = primary->share->host;
+  guint64 durable = __atomic_load_n (&primary->durable, __ATOMIC_RELAXED);
+
+  if (__atomic_load_n (&primary->saved, __ATOMIC_RELAXED) < durable + CHECKPOINT_OPS
+      || !g_atomic_int_compare_and_exchange (&primary->checkpointing, FALSE, TRUE))
+    return;
+  host->post (host->data, checkpoint, nf_life_ref (primary->life));
+}
+
+void
+nf_primary_close_clean (NfPrimary *primary)
+{
+  guint64 last = nf_journal_last (primary->share->journal).seq;
+  int err = -EIO;
+
+  if (!g_atomic_int_get (&primary->broken) && nf_order_watermark (primary->order) == last)
+    err = nf_primary_set_meta (primary, "done", last);
+  if (err == 0)
+    err = bring_to_disk (primary, last);
+  if (err == 0)
+    err = nf_primary_set_meta (primary, "clean", last);
+  if (err == 0)
+    err = nf_index_sync (primary->share->index);
+  if (err != 0)
+    g_log_structured (
+        G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "NF_SHARE", primary->share->conf.name, "MESSAGE",
+        "Share %s couldn't be closed cleanly: the next start looks at what was under way",
+        primary->share->conf.name);
+}
+
+/* ---- request ids ---- */
+
+typedef struct
+{
+  NfPrimary *primary;
+  GHashTable *aborted;
+} Answers;
+
+static gboolean
+note_aborted (NfPosition position, NfSlice bytes, gpointer data)
+{
+  Answers *answers = data;
+  NfRecord record;
+
+  (void)position;
+  if (bytes.len > 0 && bytes.data[0] == NF_OP_ABORT && nf_record_decode (bytes, &record))
+    g_hash_table_add (answers->aborted, g_memdup2 (&record.aborted, sizeof record.aborted));
+  return TRUE;
+}
+
+static gboolean
+note_answer (NfPosition position, NfSlice bytes, gpointer data)
+{
+  Answers *answers = data;
+  NfAnswer answer = { .seq = position.seq, .rebuilt = TRUE };
+  NfRecord record;
+
+  if (!nf_record_decode (bytes, &record) || record.reqid == 0 || record.site.len == 0
+      || g_hash_table_contains (answers->aborted, &position.seq))
+    return TRUE;
+  g_autofree char *site = nf_slice_dup (record.site);
+  answer.attr.fid = record.fid;
+  answer.value = record.kind == NF_OP_DATA ? record.length : (guint64)record.creates;
+  nf_answered_end (answers->primary->answered, site, record.reqid, &answer);
+  return TRUE;
+}
+
+static void
+rebuild_answers (NfPrimary *primary)
+{
+  NfJournal *journal = primary->share->journal;
+  guint64 first = nf_journal_first (journal).seq;
+  guint64 last = nf_journal_last (journal).seq;
+  guint64 from = MAX (first, last > ANSWERS_BACK ? last - ANSWERS_BACK : 0);
+  g_autoptr (GHashTable) aborted
+      = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
+  Answers answers = { primary, aborted };
+
+  (void)nf_journal_read (journal, from, note_aborted, &answers);
+  (void)nf_journal_read (journal, from, note_answer, &answers);
+}
+
+/* ---- opening ---- */
+
+/* This machine has been started anew since the share was open. */
+static gboolean
+rebooted (NfPrimary *primary)
+{
+  g_autoptr (GBytes) then = nf_index_get_meta (primary->share->index, "boot");
+  g_autofree char *now = NULL;
+  gsize len;
+
+  if (!g_file_get_contents (BOOT_ID_FILE, &now, &len, NULL))
+    return TRUE;
+  gboolean same = then
+                  && nf_slice_equal (nf_slice (now, len), nf_slice (g_bytes_get_data (then, NULL),
+                                                                    g_bytes_get_size (then)));
+  if (!same)
+    (void)nf_index_set_meta (primary->share->index, "boot",
+                             nf_slice (now, len)); /* else: looked at once more */
+  return !same;
+}
+
+static void
+start_order (NfPrimary *primary, guint64 watermark)
+{
+  primary->order = nf_order_new (watermark);
+  primary->broadcast = nf_broadcast_new (primary->share, primary->order);
+  primary->saved = watermark;
+}
+
+static int
+begin_reign (NfPrimary *primary)
+{
+  static const NfCallHead nobody;
+  NfRecord record = { .kind = NF_OP_EPOCH };
+  NfExec exec;
+  int err;
+
+  primary->epoch++;
+  nf_exec_init (&exec, primary, NULL, NULL, NULL, &nobody, NULL);
+  nf_exec_lock (&exec, NULL, 0);
+  err = nf_exec_append (&exec, &record, FALSE);
+  nf_exec_end (&exec);
+  if (err == 0)
+    err = nf_primary_set_meta (primary, "epoch", primary->epoch);
+  if (err == 0)
+    err = nf_primary_set_meta (primary, "done", nf_order_watermark (primary->order));
+  return err != 0 ? err : bring_to_disk (primary, nf_order_watermark (primary->order));
+}
+
+static int
+open_unclean (NfPrimary *primary, gboolean reboot)
+{
+  guint64 last = nf_journal_last (primary->share->journal).seq;
+  guint64 done = MIN (nf_primary_get_meta (primary, "done", 0), last);
+  guint64 durable = nf_primary_get_meta (primary, "durable", 0);
+  guint64 from = reboot ? MIN (durable, done) : done;
+  gboolean fresh = last == 0;
+  int err;
+
+  from = MAX (from, nf_journal_first (primary->share->journal).seq);
+  start_order (primary, from);
+  err = nf_primary_redo (primary, from, reboot);
+  if (err == 0)
+    err = begin_reign (primary);
+  if (err == 0 && (fresh || reboot || nf_primary_get_meta (primary, "adopting", 0) != 0))
+    nf_adopter_scan (primary->adopter, NF_FID_ROOT, TRUE);
+  return err;
+}
+
+static int
+open_clean (NfPrimary *primary, guint64 last)
+{
+  int err = nf_primary_set_meta (primary, "clean", 0);
+
+  if (err == 0)
+    err = nf_index_sync (primary->share->index);
+  start_order (primary, last);
+  primary->durable = last;
+  if (err == 0 && nf_primary_get_meta (primary, "adopting", 0) != 0)
+    nf_adopter_scan (primary->adopter, NF_FID_ROOT, TRUE);
+  return err;
+}
+
+gboolean
+nf_primary_recover (NfPrimary *primary, GError **error)
+{
+  NfShare *share = primary->share;
+  NfPosition last = nf_journal_last (share->journal);
+  gboolean reboot = rebooted (primary);
+  gboolean clean = last.seq > 0 && nf_primary_get_meta (primary, "clean", 0) == last.seq;
+  int err;
+
+  primary->epoch = MAX (nf_primary_get_meta (primary, "epoch", 0), last.epoch);
+  err = clean ? open_clean (primary, last.seq) : open_unclean (primary, reboot);
+  if (err != 0)
+    {
+      g_set_error (error, G_IO_ERROR, g_io_error_from_errno (-err),
+                   "Can't recover the share %s in %s: %s", share->conf.name, share->conf.dir,
+                   g_strerror (-err));
+      return FALSE;
+    }
+  rebuild_answers (primary);
+  pthread_mutex_lock (&share->lock);
+  share->epoch = primary->epoch;
+  pthread_mutex_unlock (&share->lock);
+  return TRUE;
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/primary-internal.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* The primary of a share: one order of ops.
+ *
+ * Threads: this site's mount calls from its own threads, and what it asks for is carried out in them; each other
+ * site's messages come on strands of their own. Changes of different objects run side by side under object locks
+ * (locks.h has the lock order); those of one object have seqs in the order of their effect. What is done goes out in
+ * order of seq (order.h, broadcast.h).
+ *
+ * Jobs and timers on the host's workers hold an NfLife and find out for themselves whether the share is still open. */
+
+static void
+free_parts (NfPrimary *primary)
+{
+  g_clear_pointer (&primary->serve, nf_serve_free);
+  g_clear_pointer (&primary->adopter, nf_adopter_free);
+  g_clear_pointer (&primary->broadcast, nf_broadcast_free);
+  g_clear_pointer (&primary->order, nf_order_free);
+  g_clear_pointer (&primary->answered, nf_answered_free);
+  g_clear_pointer (&primary->aborts, g_array_unref);
+  nf_locks_clear (&primary->locks);
+  pthread_mutex_destroy (&primary->rename_lock);
+  pthread_mutex_destroy (&primary->aborts_lock);
+  nf_life_unref (primary->life);
+  g_free (primary);
+}
+
+NfPrimary *
+nf_primary_new (NfShare *share, GError **error)
+{
+  NfPrimary *primary = g_new0 (NfPrimary, 1);
+
+  primary->share = share;
+  primary->life = nf_life_new (primary);
+  nf_locks_init (&primary->locks);
+  pthread_mutex_init (&primary->rename_lock, NULL);
+  pthread_mutex_init (&primary->aborts_lock, NULL);
+  primary->aborts = g_array_new (FALSE, FALSE, sizeof (guint64));
+  primary->answered = nf_answered_new ();
+  primary->adopter = nf_adopter_new (primary);
+  primary->serve = nf_serve_new (primary);
+  primary->waits = nf_waits_new (primary);
+  share->primary = primary; /* what adopts on the way asks the share for it */
+  if (nf_primary_recover (primary, error))
+    {
+      nf_primary_orphans_later (primary);
+      return primary;
+    }
+  share->primary = NULL;
+  nf_life_end (primary->life);
+  nf_waits_free (primary->waits);
+  free_parts (primary);
+  return NULL;
+}
+
+void
+nf_primary_free (NfPrimary *primary)
+{
+  nf_life_end (primary->life); /* waits for the jobs that run */
+  nf_waits_free (primary->waits);
+  nf_primary_close_clean (primary);
+  free_parts (primary);
+}
+
+/* ---- calls ---- */
+
+int
+nf_primary_sync (NfPrimary *primary, NfFid fid, gboolean datasync)
+{
+  NfShare *share = primary->share;
+  int fd = nf_opens_fd (share->opens, fid, FALSE);
+  int err = 0;
+
+  if (fd < 0)
+    fd = nf_tree_open_fid (share->tree, fid, O_RDONLY);
+  if (fd >= 0)
+    {
+      int rc = datasync ? fdatasync (fd) : fsync (fd);
+      err = rc == 0 ? 0 : -errno;
+      close (fd);
+    }
+  else if (fd != -ENXIO
+           && fd != -ELOOP) /* devices, pipes, symlinks have nothing of their own to sync */
+    err = fd;
+  return err != 0 ? err : nf_journal_sync (share->journal);
+}
+
+static int
+execute_change (NfExec *exec)
+{
+  switch (exec->call->type)
+    {
+    case NF_MSG_CREATE:
+    case NF_MSG_MKDIR:
+    case NF_MSG_MKNOD:
+    case NF_MSG_SYMLINK:
+      return nf_exec_make (exec);
+    case NF_MSG_LINK:
+      return nf_exec_link (exec);
+    case NF_MSG_UNLINK:
+    case NF_MSG_RMDIR:
+      return nf_exec_remove (exec);
+    case NF_MSG_RENAME:
+      return nf_exec_rename (exec);
+    case NF_MSG_SETATTR:
+      return nf_exec_setattr (exec);
+    case NF_MSG_WRITE:
+      return nf_exec_write (exec);
+    case NF_MSG_FALLOCATE:
+      return nf_exec_fallocate (exec);
+    case NF_MSG_COPY:
+      return nf_exec_copy (exec);
+    case NF_MSG_SETXATTR:
+      return nf_exec_setxattr (exec);
+    case NF_MSG_REMOVEXATTR:
+      return nf_exec_removexattr (exec);
+    default:
+      return -ENOSYS;
+    }
+}
+
+static void
+answer_peers (NfPrimary *primary, NfMsg *answer)
+{
+  NfBuf buf = NF_BUF_INIT;
+
+  nf_primary_encode_members (primary, &buf);
+  answer->owner = nf_buf_steal_bytes (&buf);
+  answer->answer.data
+      = nf_slice (g_bytes_get_data (answer->owner, NULL), g_bytes_get_size (answer->owner));
+}
+
+int
+nf_primary_execute (NfPrimary *primary, const char *site, NfFile *file, const NfMsg *call,
+                    const NfCallHead *head, NfMsg *answer)
+{
+  answer->type = NF_MSG_ANSWER;
+  if (nf_msg_flags (call->type) & NF_MSG_CHANGES)
+    {
+      NfExec exec;
+      nf_exec_init (&exec, primary, site, file, call, head, answer);
+      int err = execute_change (&exec);
+      answer->answer.seq = exec.seq;
+      return err;
+    }
+  switch (call->type)
+    {
+    case NF_MSG_FSYNC:
+      return nf_primary_sync (primary, call->fsync.fid, call->fsync.datasync);
+    case NF_MSG_PEERS:
+      answer_peers (primary, answer);
+      return 0;
+    case NF_MSG_HOLD:
+      return site ? nf_primary_hold (primary, site, call, head) : 0;
+    case NF_MSG_DROP:
+      if (site)
+        nf_primary_drop (primary, site, call->drop.fid);
+      return 0;
+    default:
+      return nf_reads_call (primary->share, call, file ? file->fd : -1, nf_primary_adopt, answer);
+    }
+}
+
+void
+nf_primary_call (NfPrimary *primary, const char *site, NfFile *file, const NfMsg *call,
+                 NfCallDone done, gpointer data)
+{
+  g_auto (NfMsg) answer = { 0 };
+
+  if (call->type == NF_MSG_WAIT)
+    {
+      nf_waits_add (primary->waits, call->wait.seq, call->wait.sites, 0, site, call->head.reqid,
+                    done, data);
+      return;
+    }
+  int status = nf_primary_execute (primary, site, file, call, &call->head, &answer);
+  done (data, status, &answer);
+}
+
+void
+nf_primary_flush (NfPrimary *primary, NfFid fid, gboolean sync, gboolean datasync, NfCallDone done,
+                  gpointer data)
+{
+  NfMsg answer = { .type = NF_MSG_ANSWER };
+
+  done (data, sync ? nf_primary_sync (primary, fid, datasync) : 0, &answer);
+}
+
+void
+nf_primary_close_file (NfPrimary *primary, NfFile *file)
+{
+  NfFid fid = file->fid;
+
+  nf_opens_remove (primary->share->opens, file);
+  nf_primary_released (primary, fid);
+}
+
+/* ---- members ---- */
+
+void
+nf_primary_members (NfPrimary *primary, NfMemberFunc func, gpointer data)
+{
+  NfShare *share = primary->share;
+  guint64 last = nf_order_watermark (primary->order);
+
+  for (const char *const *site = share->conf.members; site && *site; site++)
+    {
+      NfSubscriberState state;
+      nf_broadcast_state (primary->broadcast, *site, &state);
+      func (*site, state.position, last - MIN (last, state.position.seq), state.connected, data);
+    }
+}
+
+static void
+encode_member (const char *site, NfPosition position, guint64 lag_ops, gboolean connected,
+               gpointer data)
+{
+  NfBuf *buf = data;
+
+  nf_buf_put_slice (buf, nf_slice_str (site));
+  nf_buf_put_u64 (buf, position.epoch);
+  nf_buf_put_u64 (buf, position.seq);
+  nf_buf_put_u64 (buf, position.chain);
+  nf_buf_put_u64 (buf, lag_ops);
+  nf_buf_put_u8 (buf, (guint8)connected);
+}
+
+void
+nf_primary_encode_members (NfPrimary *primary, NfBuf *buf)
+{
+  nf_primary_members (primary, encode_member, buf);
+}
+
+void
+nf_primary_wait (NfPrimary *primary, guint64 seq, const char *sites, guint timeout_ms,
+                 NfCallDone done, gpointer data)
+{
+  nf_waits_add (primary->waits, seq, nf_slice_str (sites), timeout_ms, NULL, 0, done, data);
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/recent.h"
+
+#include <pthread.h>
+
+typedef struct
+{
+  guint64 seq;
+  GBytes *bytes;
+} Item;
+
+struct NfRecent
+{
+  pthread_mutex_t lock;
+  GHashTable *by_seq; /* seq → Item, owning; guarded by lock */
+  GQueue order;       /* of Item, the oldest first; guarded by lock */
+  gsize size;         /* guarded by lock */
+};
+
+static void
+item_free (gpointer data)
+{
+  Item *item = data;
+
+  g_bytes_unref (item->bytes);
+  g_free (item);
+}
+
+NfRecent *
+nf_recent_new (void)
+{
+  NfRecent *recent = g_new0 (NfRecent, 1);
+
+  pthread_mutex_init (&recent->lock, NULL);
+  recent->by_seq = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, item_free);
+  return recent;
+}
+
+void
+nf_recent_free (NfRecent *recent)
+{
+  nf_recent_drop_all (recent);
+  g_hash_table_unref (recent->by_seq);
+  pthread_mutex_destroy (&recent->lock);
+  g_free (recent);
+}
+
+static void
+drop_oldest (NfRecent *recent)
+{
+  Item *item = g_queue_pop_head (&recent->order);
+
+  recent->size -= g_bytes_get_size (item->bytes);
+  g_hash_table_remove (recent->by_seq, &item->seq);
+}
+
+void
+nf_recent_put (NfRecent *recent, guint64 seq, GBytes *bytes)
+{
+  Item *item = g_new (Item, 1);
+
+  *item = (Item){ seq, bytes };
+  pthread_mutex_lock (&recent->lock);
+  recent->size += g_bytes_get_size (bytes);
+  g_hash_table_insert (recent->by_seq, &item->seq, item);
+  g_queue_push_tail (&recent->order, item);
+  while (recent->size > NF_RECENT_MAX)
+    drop_oldest (recent);
+  pthread_mutex_unlock (&recent->lock);
+}
+
+GBytes *
+nf_recent_get (NfRecent *recent, guint64 seq)
+{
+  GBytes *bytes = NULL;
+
+  pthread_mutex_lock (&recent->lock);
+  Item *item = g_hash_table_lookup (recent->by_seq, &seq);
+  if (item)
+    bytes = g_bytes_ref (item->bytes);
+  pthread_mutex_unlock (&recent->lock);
+  return bytes;
+}
+
+void
+nf_recent_drop_all (NfRecent *recent)
+{
+  pthread_mutex_lock (&recent->lock);
+  while (recent->order.length > 0)
+    drop_oldest (recent);
+  pthread_mutex_unlock (&recent->lock);
+}

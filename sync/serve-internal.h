@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "sync/primary-internal.h"
+
+/* One request being answered, a step at a time. */
+typedef struct
+{
+  NfPrimary *primary;
+  const char *site;
+  NfMsgType type;
+  guint64 id;
+  NfFid fid;
+  guint64 offset; /* FETCH, HASH: where the next step begins */
+  guint64 end;
+  guint32 block; /* HASH */
+
+  /* LIST, after the first step: the names as they were under the directory's lock, and how far they are sent. */
+  gboolean listed;
+  guint64 seq;
+  GByteArray *names; /* u8 length, bytes, … */
+  gsize next_name;
+} NfServeJob;
+
+/* What one step does at a time. */
+#define NF_SERVE_CHUNK (512 * 1024)
+/* Content of files up to this size goes with the listing. */
+#define NF_SERVE_INLINE 8192
+
+/* Sends MSG on the bulk connection of JOB's site. FALSE: there is none. */
+gboolean nf_serve_send (NfServeJob *job, const NfMsg *msg);
+/* A step of LIST: FALSE if it was the last one (serve-list.c). */
+gboolean nf_serve_list (NfServeJob *job);
+/* A descriptor for reading of FID as it is now, to be closed. */
+int nf_serve_open (NfServeJob *job, NfFid fid);

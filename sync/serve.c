@@ -1,0 +1,540 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/serve-internal.h"
+
+#include <errno.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+/* Answers FETCH, LIST and HASH: how an object stands, stamped with a seq.
+ *
+ * Each piece is read under the object's lock and stamped with the journal's last seq of that moment: all ops on this
+ * object up to the stamp are in it, all later ones have a greater seq. Between the pieces the lock is free.
+ *
+ * Each site has its own list of requests and at most one worker. It rests while the site's bulk connection is full
+ * and goes on when that has drained, so that a slow site costs one list. */
+
+/* Bytes queued on a site's bulk connection. */
+#define QUEUE_MAX (4 * 1024 * 1024)
+/* Requests of one site; it asks for less at a time. */
+#define JOBS_MAX 4096
+/* Requests that are compared for the smallest rest. */
+#define LOOK_MAX 64
+/* Steps until other work gets its turn on the worker. */
+#define STEPS_PER_TURN 8
+/* One HASHED: the requester asks on from where it ends. */
+#define HASH_SPAN (4 * 1024 * 1024)
+#define HASH_BLOCK_MIN 4096
+#define HASH_SIZE 16
+
+typedef struct
+{
+  NfServe *serve;
+  char *name;
+  GQueue jobs; /* of NfServeJob */
+  gboolean running;
+  guint turn;
+} Site;
+
+struct NfServe
+{
+  NfPrimary *primary;
+  pthread_mutex_t lock; /* guards what follows and the sites */
+  GHashTable *sites;    /* name → Site, owning; never shrinks */
+};
+
+typedef struct
+{
+  NfLife *life;
+  Site *site;
+} Turn;
+
+static void
+job_free (gpointer data)
+{
+  NfServeJob *job = data;
+
+  if (job->names)
+    g_byte_array_unref (job->names);
+  g_free (job);
+}
+
+static void
+site_free (gpointer data)
+{
+  Site *site = data;
+
+  g_queue_clear_full (&site->jobs, job_free);
+  g_free (site->name);
+  g_free (site);
+}
+
+NfServe *
+nf_serve_new (NfPrimary *primary)
+{
+  NfServe *serve = g_new0 (NfServe, 1);
+
+  serve->primary = primary;
+  pthread_mutex_init (&serve->lock, NULL);
+  serve->sites = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, site_free);
+  return serve;
+}
+
+void
+nf_serve_free (NfServe *serve)
+{
+  g_hash_table_unref (serve->sites);
+  pthread_mutex_destroy (&serve->lock);
+  g_free (serve);
+}
+
+gboolean
+nf_serve_send (NfServeJob *job, const NfMsg *msg)
+{
+  NfHost *host = job->primary->share->host;
+
+  return host->send (host->data, job->site, TRUE, msg);
+}
+
+int
+nf_serve_open (NfServeJob *job, NfFid fid)
+{
+  int fd = nf_opens_fd (job->primary->share->opens, fid, FALSE);
+
+  return fd >= 0 ? fd : nf_tree_open_fid (job->primary->share->tree, fid, O_RDONLY);
+}
+
+/* ---- FETCH ---- */
+
+typedef struct
+{
+  int fd;
+  NfAttr attr;
+  guint64 offset;
+  guint64 length;
+  gboolean hole;
+  guint8 *buffer;
+} Piece;
+
+/* What comes next: data or a hole, up to the end of either. */
+static int
+measure (Piece *piece, guint64 end)
+{
+  off_t data = lseek (piece->fd, (off_t)piece->offset, SEEK_DATA);
+
+  if (data < 0 && errno != ENXIO)
+    data = (off_t)piece->offset; /* the filesystem doesn't know holes */
+  piece->hole = data < 0 || (guint64)data > piece->offset;
+  if (piece->hole)
+    {
+      piece->length = (data < 0 ? end : MIN ((guint64)data, end)) - piece->offset;
+      return 0;
+    }
+  off_t hole = lseek (piece->fd, (off_t)piece->offset, SEEK_HOLE);
+  guint64 data_end = hole < 0 ? end : MIN ((guint64)hole, end);
+  piece->length = MIN (data_end - piece->offset, NF_SERVE_CHUNK);
+  return 0;
+}
+
+static int
+read_piece (Piece *piece)
+{
+  guint64 done = 0;
+
+  while (done < piece->length)
+    {
+      ssize_t n = pread (piece->fd, piece->buffer + done, piece->length - done,
+                         (off_t)(piece->offset + done));
+      if (n < 0 && errno == EINTR)
+        continue;
+      if (n < 0)
+        return -errno;
+      if (n == 0)
+        break; /* cut behind our back: what is there is what is there */
+      done += (guint64)n;
+    }
+  piece->length = done;
+  return 0;
+}
+
+/* Under the object's lock. */
+static int
+take_piece (NfServeJob *job, Piece *piece)
+{
+  int err = nf_tree_fstat (job->primary->share->tree, piece->fd, job->fid, &piece->attr);
+
+  if (err != 0)
+    return err;
+  if (!S_ISREG (piece->attr.mode))
+    return -EINVAL;
+  guint64 end = MIN (job->end, piece->attr.size);
+  piece->offset = job->offset;
+  if (piece->offset >= end)
+    return 0;
+  err = measure (piece, end);
+  if (err != 0 || piece->hole)
+    return err;
+  piece->buffer = g_malloc (piece->length);
+  return read_piece (piece);
+}
+
+static int
+take_locked (NfServeJob *job, Piece *piece, guint64 *ret_seq)
+{
+  NfPrimary *primary = job->primary;
+  NfLockSet locks;
+
+  nf_locks_take (&primary->locks, &job->fid, 1, &locks);
+  *ret_seq = nf_journal_last (primary->share->journal).seq;
+  piece->fd = nf_serve_open (job, job->fid);
+  int err = piece->fd < 0 ? piece->fd : take_piece (job, piece);
+  nf_locks_give (&primary->locks, &locks);
+  if (piece->fd >= 0)
+    close (piece->fd);
+  return err;
+}
+
+static gboolean
+step_fetch (NfServeJob *job)
+{
+  Piece piece = { .fd = -1 };
+  NfMsg msg = { .type = NF_MSG_FETCHED };
+  int err = take_locked (job, &piece, &msg.fetched.seq);
+  gboolean more = err == 0 && piece.length > 0
+                  && piece.offset + piece.length < MIN (job->end, piece.attr.size);
+
+  msg.fetched.share = job->primary->share->conf.id;
+  msg.fetched.id = job->id;
+  msg.fetched.fid = job->fid;
+  msg.fetched.status = nf_status_from_errno (err);
+  msg.fetched.offset = job->offset;
+  msg.fetched.flags = (guint8)((more ? 0 : NF_FLAG_LAST) | (piece.hole ? NF_FLAG_HOLE : 0));
+  if (err == 0)
+    {
+      msg.fetched.attr = piece.attr;
+      msg.fetched.length = piece.length;
+      if (!piece.hole)
+        msg.fetched.data = nf_slice (piece.buffer, piece.length);
+    }
+  more = nf_serve_send (job, &msg) && more;
+  g_free (piece.buffer);
+  job->offset += piece.length;
+  nf_host_point (job->primary->share->host, "fetch-chunk");
+  return more;
+}
+
+/* ---- HASH ---- */
+
+static int
+hash_blocks (NfServeJob *job, int fd, guint64 end, GByteArray *hashes)
+{
+  Piece piece = { .fd = fd, .offset = job->offset };
+  int err = 0;
+
+  piece.buffer = g_malloc (job->block);
+  while (err == 0 && piece.offset < end && piece.offset - job->offset < HASH_SPAN)
+    {
+      XXH128_canonical_t hash;
+      guint64 wanted = MIN (job->block, end - piece.offset);
+      piece.length = wanted;
+      err = read_piece (&piece);
+      if (err != 0 || piece.length < wanted)
+        break;
+      XXH128_canonicalFromHash (&hash, XXH3_128bits (piece.buffer, piece.length));
+      g_byte_array_append (hashes, hash.digest, HASH_SIZE);
+      piece.offset += piece.length;
+    }
+  g_free (piece.buffer);
+  return err;
+}
+
+static int
+hash_locked (NfServeJob *job, GByteArray *hashes, guint64 *ret_seq, guint64 *ret_size)
+{
+  NfPrimary *primary = job->primary;
+  NfLockSet locks;
+  struct stat st;
+
+  nf_locks_take (&primary->locks, &job->fid, 1, &locks);
+  *ret_seq = nf_journal_last (primary->share->journal).seq;
+  int fd = nf_serve_open (job, job->fid);
+  int err = fd < 0 ? fd : 0;
+  if (err == 0 && fstat (fd, &st) != 0)
+    err = -errno;
+  if (err == 0 && !S_ISREG (st.st_mode))
+    err = -EINVAL;
+  if (err == 0)
+    {
+      *ret_size = (guint64)st.st_size;
+      /* The last block asked for is hashed whole, as far as the file goes. */
+      guint64 span = (job->end - job->offset + job->block - 1) / job->block * job->block;
+      err = hash_blocks (job, fd, MIN (job->offset + span, *ret_size), hashes);
+    }
+  nf_locks_give (&primary->locks, &locks);
+  if (fd >= 0)
+    close (fd);
+  return err;
+}
+
+static gboolean
+step_hash (NfServeJob *job)
+{
+  g_autoptr (GByteArray) hashes = g_byte_array_new ();
+  NfMsg msg = { .type = NF_MSG_HASHED };
+  guint64 size = 0;
+  int err = -EINVAL;
+
+  if (job->block >= HASH_BLOCK_MIN && job->block <= HASH_SPAN)
+    err = hash_locked (job, hashes, &msg.hashed.seq, &size);
+  msg.hashed.share = job->primary->share->conf.id;
+  msg.hashed.id = job->id;
+  msg.hashed.fid = job->fid;
+  msg.hashed.status = nf_status_from_errno (err);
+  msg.hashed.size = size;
+  msg.hashed.offset = job->offset;
+  msg.hashed.block = job->block;
+  msg.hashed.hashes = nf_slice (hashes->data, err == 0 ? hashes->len : 0);
+  (void)nf_serve_send (job, &msg);
+  return FALSE;
+}
+
+/* ---- turns ---- */
+
+static gboolean
+step (NfServeJob *job)
+{
+  switch (job->type)
+    {
+    case NF_MSG_FETCH:
+      return step_fetch (job);
+    case NF_MSG_HASH:
+      return step_hash (job);
+    default:
+      return nf_serve_list (job);
+    }
+}
+
+static guint64
+rest_of (const NfServeJob *job)
+{
+  return job->type == NF_MSG_FETCH ? job->end - MIN (job->end, job->offset) : 0;
+}
+
+/* Every second time the one with the least left, so that small files don't wait for large ones; else the one that
+ * has waited longest, so that none waits for ever. With the lock. */
+static NfServeJob *
+next_job (Site *site)
+{
+  GList *best = site->jobs.head;
+  guint n = 0;
+
+  if (site->turn++ & 1)
+    for (GList *l = best; l && n < LOOK_MAX; l = l->next, n++)
+      if (rest_of (l->data) < rest_of (best->data))
+        best = l;
+  NfServeJob *job = best->data;
+  g_queue_delete_link (&site->jobs, best);
+  return job;
+}
+
+/* The next request, or NULL: then the site has no worker any more. */
+static NfServeJob *
+take_job (Site *site)
+{
+  NfHost *host = site->serve->primary->share->host;
+  NfServeJob *job = NULL;
+
+  pthread_mutex_lock (&site->serve->lock);
+  if (site->jobs.length > 0 && host->queued (host->data, site->name, TRUE) < QUEUE_MAX)
+    job = next_job (site);
+  else
+    site->running = FALSE;
+  pthread_mutex_unlock (&site->serve->lock);
+  return job;
+}
+
+static void
+put_back (Site *site, NfServeJob *job)
+{
+  pthread_mutex_lock (&site->serve->lock);
+  g_queue_push_tail (&site->jobs, job);
+  pthread_mutex_unlock (&site->serve->lock);
+}
+
+/* FALSE: there is nothing to do, or no room for it. */
+static gboolean
+take_step (Site *site)
+{
+  NfServeJob *job = take_job (site);
+
+  if (!job)
+    return FALSE;
+  if (step (job))
+    put_back (site, job);
+  else
+    job_free (job);
+  return TRUE;
+}
+
+static void
+run_turn (gpointer data)
+{
+  Turn *turn = data;
+  NfPrimary *primary = nf_life_enter (turn->life);
+  gboolean more = primary != NULL;
+
+  for (guint steps = 0; more && steps < STEPS_PER_TURN; steps++)
+    more = take_step (turn->site);
+  NfHost *host = primary ? primary->share->host : NULL;
+  if (primary)
+    nf_life_leave (turn->life);
+  if (more)
+    {
+      host->post (host->data, run_turn, turn);
+      return;
+    }
+  nf_life_unref (turn->life);
+  g_free (turn);
+}
+
+/* With the lock. */
+static void
+start (Site *site)
+{
+  NfPrimary *primary = site->serve->primary;
+  NfHost *host = primary->share->host;
+
+  if (site->running || site->jobs.length == 0)
+    return;
+  site->running = TRUE;
+  Turn *turn = g_new (Turn, 1);
+  *turn = (Turn){ nf_life_ref (primary->life), site };
+  host->post (host->data, run_turn, turn);
+}
+
+static Site *
+site_of (NfServe *serve, const char *name)
+{
+  Site *site = g_hash_table_lookup (serve->sites, name);
+
+  if (!site)
+    {
+      site = g_new0 (Site, 1);
+      site->serve = serve;
+      site->name = g_strdup (name);
+      g_hash_table_insert (serve->sites, site->name, site);
+    }
+  return site;
+}
+
+/* ---- requests ---- */
+
+static NfServeJob *
+job_new (NfServe *serve, Site *site, const NfMsg *request)
+{
+  NfServeJob *job = g_new0 (NfServeJob, 1);
+
+  job->primary = serve->primary;
+  job->site = site->name;
+  job->type = request->type;
+  switch (request->type)
+    {
+    case NF_MSG_FETCH:
+      job->id = request->fetch.id;
+      job->fid = request->fetch.fid;
+      job->offset = MIN (request->fetch.offset, G_MAXINT64);
+      job->end = job->offset + MIN (request->fetch.length, G_MAXINT64 - job->offset);
+      break;
+    case NF_MSG_HASH:
+      job->id = request->hash.id;
+      job->fid = request->hash.fid;
+      job->block = request->hash.block;
+      job->offset = MIN (request->hash.offset, G_MAXINT64 / 2);
+      job->end = job->offset + MIN (request->hash.length, G_MAXINT64 / 2);
+      break;
+    default:
+      job->id = request->list.id;
+      job->fid = request->list.fid;
+      break;
+    }
+  return job;
+}
+
+/* More at once than any of ours asks for. */
+static void
+refuse (NfServeJob *job)
+{
+  NfMsg msg = { 0 };
+  guint32 status = nf_status_from_errno (EAGAIN);
+  guint64 share = job->primary->share->conf.id;
+
+  switch (job->type)
+    {
+    case NF_MSG_FETCH:
+      msg.type = NF_MSG_FETCHED;
+      msg.fetched.share = share;
+      msg.fetched.id = job->id;
+      msg.fetched.fid = job->fid;
+      msg.fetched.status = status;
+      msg.fetched.flags = NF_FLAG_LAST;
+      break;
+    case NF_MSG_HASH:
+      msg.type = NF_MSG_HASHED;
+      msg.hashed.share = share;
+      msg.hashed.id = job->id;
+      msg.hashed.fid = job->fid;
+      msg.hashed.status = status;
+      break;
+    default:
+      msg.type = NF_MSG_LISTED;
+      msg.listed.share = share;
+      msg.listed.id = job->id;
+      msg.listed.fid = job->fid;
+      msg.listed.status = status;
+      msg.listed.flags = NF_FLAG_LAST;
+      break;
+    }
+  (void)nf_serve_send (job, &msg);
+  job_free (job);
+}
+
+void
+nf_serve_request (NfServe *serve, const char *name, const NfMsg *request)
+{
+  NfServeJob *refused = NULL;
+
+  pthread_mutex_lock (&serve->lock);
+  Site *site = site_of (serve, name);
+  NfServeJob *job = job_new (serve, site, request);
+  if (site->jobs.length < JOBS_MAX)
+    {
+      g_queue_push_tail (&site->jobs, job);
+      start (site);
+    }
+  else
+    refused = job;
+  pthread_mutex_unlock (&serve->lock);
+  if (refused)
+    refuse (refused);
+}
+
+void
+nf_serve_drained (NfServe *serve, const char *name)
+{
+  pthread_mutex_lock (&serve->lock);
+  Site *site = g_hash_table_lookup (serve->sites, name);
+  if (site)
+    start (site);
+  pthread_mutex_unlock (&serve->lock);
+}
+
+void
+nf_serve_peer_down (NfServe *serve, const char *name)
+{
+  pthread_mutex_lock (&serve->lock);
+  Site *site = g_hash_table_lookup (serve->sites, name);
+  if (site)
+    g_queue_clear_full (&site->jobs, job_free);
+  pthread_mutex_unlock (&serve->lock);
+}
