@@ -47,7 +47,8 @@ remove_entry (Demolition *work, int dir_fd, const char *name)
   return move_to_limbo (work, dir_fd, name);
 }
 
-/* OBJECT loses NAME in directory PARENT in the index; it goes with its last one. */
+/* The object loses NAME in directory PARENT in the index. It goes with its last one; a directory not before it is taken
+ * down itself, as what is in it is found through it. */
 static int
 drop_from_index (NfTree *tree, NfFid parent, NfIdent ident, const char *name)
 {
@@ -60,11 +61,8 @@ drop_from_index (NfTree *tree, NfFid parent, NfIdent ident, const char *name)
   rc = nf_index_drop_name (tree->index, object.fid, parent, nf_slice_str (name), &left);
   if (rc == -ENOENT) /* known elsewhere only: that isn't ours to decide */
     return 0;
-  if (rc == 0 && left == 0)
-    {
-      rc = nf_index_remove (tree->index, object.fid);
-      nf_tree_forget (tree, object.fid);
-    }
+  if (rc == 0 && left == 0 && !S_ISDIR (object.mode))
+    rc = nf_index_remove (tree->index, object.fid);
   return rc;
 }
 
@@ -126,7 +124,10 @@ remove_dir (Demolition *work, const char *limbo_name)
   close (fd);
   if (rc == 0 && unlinkat (parent, limbo_name, AT_REMOVEDIR) != 0)
     rc = -errno;
-  return rc;
+  if (rc != 0 || object.fid == NF_FID_NONE)
+    return rc;
+  nf_tree_forget (work->tree, object.fid);
+  return nf_index_remove (work->tree->index, object.fid);
 }
 
 int
@@ -195,7 +196,7 @@ nf_tree_bury (NfTree *tree, NfFid fid)
   if (rc == 0)
     rc = nf_index_remove (tree->index, fid);
   nf_tree_forget (tree, fid);
-  return rc;
+  return rc == -ENOENT ? 0 : rc; /* a directory's went with it */
 }
 
 NfFid

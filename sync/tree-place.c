@@ -334,21 +334,47 @@ put (Placing *placing)
   return rc;
 }
 
+/* The name that it is to move from, if it has that, according to the index or (after a crash) the disk. */
+static int
+find_old_name (Placing *placing, const NfNameRef *old, gboolean *ret_found)
+{
+  int rc = nf_tree_name (old->parent, old->name, &placing->from);
+  int ignored;
+
+  if (rc == 0)
+    rc = nf_tree_dir (placing->tree, old->parent, &placing->from_dir);
+  if (rc == -ESTALE) /* the directory isn't here, so nothing is in it */
+    rc = 0;
+  if (rc != 0)
+    return rc;
+  *ret_found
+      = placing->from_dir != NULL
+        && (nf_index_has_name (placing->tree->index, placing->object.fid, old->parent, old->name)
+            || is_at (placing, placing->from_dir, &placing->from, &ignored));
+  if (*ret_found)
+    {
+      placing->moves = TRUE;
+      placing->from_parent = old->parent;
+      return 0;
+    }
+  nf_tree_dir_put (placing->tree, g_steal_pointer (&placing->from_dir));
+  return 0;
+}
+
 /* Where the object comes from: the hidden directory that it is in, the name given, or any name it has. */
 static int
 find_source (Placing *placing, const NfNameRef *move_from)
 {
   NfTree *tree = placing->tree;
   const NfObject *object = &placing->object;
+  gboolean found = FALSE;
   int rc;
 
-  if (object->place == NF_PLACE_NAMED && move_from != NULL
-      && nf_index_has_name (tree->index, object->fid, move_from->parent, move_from->name))
+  if (object->place == NF_PLACE_NAMED && move_from != NULL)
     {
-      placing->moves = TRUE;
-      placing->from_parent = move_from->parent;
-      rc = nf_tree_name (move_from->parent, move_from->name, &placing->from);
-      return rc == 0 ? nf_tree_dir (tree, move_from->parent, &placing->from_dir) : rc;
+      rc = find_old_name (placing, move_from, &found);
+      if (rc != 0 || found)
+        return rc;
     }
   placing->moves = object->place != NF_PLACE_NAMED || S_ISDIR (object->mode);
   if (object->place == NF_PLACE_NAMED

@@ -173,8 +173,8 @@ int nf_tree_follow_gain (NfTree *tree, const NfObject *object, NfFid parent, NfS
 int nf_tree_rename_hidden (NfTree *tree, int from_fd, const char *from, int to_fd, const char *to);
 /* The same for a second link to a file. */
 int nf_tree_link_hidden (NfTree *tree, int from_fd, const char *from, int to_fd, const char *to);
-/* Removes NAME in DIR_FD with all that is in it. The objects below (not NAME itself) are dropped from the index as
- * they lose their last name. */
+/* Removes NAME in DIR_FD with all that is in it. Directories are dropped from the index, and files below as they lose
+ * their last name; not a file NAME itself. */
 int nf_tree_destroy (NfTree *tree, int dir_fd, const char *name);
 
 /* FID lies at PLACE although the index says otherwise, because of a crash between the two. Settled, it says so. */

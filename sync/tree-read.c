@@ -178,29 +178,41 @@ nf_tree_open_verified (NfTree *tree, const NfObject *object, int dir_fd, const c
   return rc;
 }
 
+typedef struct
+{
+  int flags;
+  int refusal; /* of what was found: looking again wouldn't help */
+} OpenCall;
+
 static int
 open_object (NfTree *tree, const NfObject *object, int dir_fd, const char *name, gpointer data)
 {
-  int flags = *(const int *)data;
+  OpenCall *call = data;
+  int flags = call->flags;
   NfTreeStat stat;
 
+  call->refusal = 0;
   if ((flags & O_PATH) == 0)
     {
       /* Opening a device or a fifo does things to others, and may wait for them. */
       if (S_ISLNK (object->mode))
-        return -ELOOP;
-      if (!S_ISREG (object->mode) && !S_ISDIR (object->mode))
-        return -ENXIO;
+        call->refusal = -ELOOP;
+      else if (!S_ISREG (object->mode) && !S_ISDIR (object->mode))
+        call->refusal = -ENXIO;
       flags |= O_NONBLOCK;
     }
+  if (call->refusal != 0)
+    return 0;
   return nf_tree_open_verified (tree, object, dir_fd, name, flags, &stat);
 }
 
 int
 nf_tree_open_fid (NfTree *tree, NfFid fid, int flags)
 {
-  flags &= ~(O_CREAT | O_EXCL | O_TRUNC);
-  return nf_tree_with_object (tree, fid, open_object, &flags);
+  OpenCall call = { flags & ~(O_CREAT | O_EXCL | O_TRUNC), 0 };
+  int fd = nf_tree_with_object (tree, fid, open_object, &call);
+
+  return call.refusal != 0 ? call.refusal : fd;
 }
 
 int

@@ -65,8 +65,23 @@ test_data += tests/fuzz/seeds/fuzz-map/example tests/fuzz/seeds/fuzz-map/misspel
 
 # Work whose result is known, for the scripts with several sites.
 check_PROGRAMS += tests/sites/nf-work
-tests_sites_nf_work_SOURCES = tests/sites/nf-work.c
+tests_sites_nf_work_SOURCES = tests/sites/nf-work.c tests/sites/nf-work.h tests/sites/nf-try.c \
+	tests/sites/nf-observe.c tests/sites/nf-acked.c
 tests_sites_nf_work_LDADD = $(GLIB_LIBS)
+
+# The whole, with several sites. "make check-long" runs the same with larger figures.
+test_data += tests/sites/stage.sh tests/sites/material.sh
+site_tests = tests/sites/programs.sh tests/sites/maildir.sh tests/sites/bulk.sh tests/sites/cut.sh \
+	tests/sites/order.sh tests/sites/random.sh tests/sites/fill.sh tests/sites/badinput.sh \
+	tests/sites/none.sh tests/sites/kill.sh tests/sites/personal.sh
+script_tests += $(site_tests)
+long_tests += $(site_tests)
+
+# The work that "make bench" measures.
+bench_programs += tests/bench/nf-bench
+tests_bench_nf_bench_SOURCES = tests/bench/nf-bench.c
+tests_bench_nf_bench_LDADD = $(GLIB_LIBS)
+bench_scripts += tests/bench/bench.sh
 
 unit_tests += tests/test-pool tests/test-policy
 tests_test_pool_SOURCES = tests/test-pool.c
@@ -88,3 +103,48 @@ tests_test_segments_LDADD = $(SYNC_UNIT)
 stress_programs += tests/stress-pool
 tests_stress_pool_SOURCES = tests/stress-pool.c
 tests_stress_pool_LDADD = $(FS_LIBS)
+
+unit_tests += tests/test-record tests/test-journal tests/test-index tests/test-tree \
+	tests/test-tree-names tests/test-tree-attr
+tests_test_record_SOURCES = tests/test-record.c
+tests_test_record_LDADD = $(SYNC_UNIT)
+tests_test_journal_SOURCES = tests/test-journal.c
+tests_test_journal_LDADD = $(SYNC_UNIT)
+tests_test_index_SOURCES = tests/test-index.c
+tests_test_index_LDADD = $(SYNC_UNIT)
+tests_test_tree_SOURCES = tests/test-tree.c tests/tree-help.c tests/tree-help.h
+tests_test_tree_LDADD = $(SYNC_UNIT)
+tests_test_tree_names_SOURCES = tests/test-tree-names.c tests/tree-help.c tests/tree-help.h
+tests_test_tree_names_LDADD = $(SYNC_UNIT)
+tests_test_tree_attr_SOURCES = tests/test-tree-attr.c tests/tree-help.c tests/tree-help.h
+tests_test_tree_attr_LDADD = $(SYNC_UNIT)
+
+unit_tests += tests/test-buf tests/test-proto tests/test-hub
+tests_test_buf_SOURCES = tests/test-buf.c
+tests_test_buf_LDADD = $(NET_UNIT)
+tests_test_proto_SOURCES = tests/test-proto.c
+tests_test_proto_LDADD = $(NET_UNIT)
+tests_test_hub_SOURCES = tests/test-hub.c tests/net-help.c tests/net-help.h
+tests_test_hub_LDADD = $(NET_UNIT)
+
+stress_programs += tests/stress-net
+tests_stress_net_SOURCES = tests/stress-net.c tests/net-help.c tests/net-help.h
+tests_stress_net_LDADD = $(NET_LIBS)
+
+# Two hubs over a real sshd.
+script_tests += tests/test-net-ssh.sh
+check_PROGRAMS += tests/hub-peer
+tests_hub_peer_SOURCES = tests/hub-peer.c tests/net-help.c tests/net-help.h
+tests_hub_peer_LDADD = $(NET_LIBS)
+
+fuzz_programs += tests/fuzz/fuzz-proto tests/fuzz/fuzz-relay
+tests_fuzz_fuzz_proto_SOURCES = tests/fuzz/fuzz-proto.c
+tests_fuzz_fuzz_proto_LDADD = $(NET_LIBS) $(FUZZ_MAIN)
+tests_fuzz_fuzz_relay_SOURCES = tests/fuzz/fuzz-relay.c
+tests_fuzz_fuzz_relay_LDADD = $(NET_LIBS) $(FUZZ_MAIN)
+test_data += tests/fuzz/seeds/fuzz-proto/answer tests/fuzz/seeds/fuzz-proto/fetched \
+	tests/fuzz/seeds/fuzz-proto/hello tests/fuzz/seeds/fuzz-proto/listed \
+	tests/fuzz/seeds/fuzz-proto/op tests/fuzz/seeds/fuzz-proto/rename \
+	tests/fuzz/seeds/fuzz-proto/setattr tests/fuzz/seeds/fuzz-proto/setxattr \
+	tests/fuzz/seeds/fuzz-proto/subscribe tests/fuzz/seeds/fuzz-proto/write \
+	tests/fuzz/seeds/fuzz-relay/messages tests/fuzz/seeds/fuzz-relay/two-lanes
