@@ -420,25 +420,25 @@ Test (pack, what_compresses_comes_back_and_what_does_not_is_left)
   cr_assert_eq (nf_pack_squeeze (pack, nf_slice (text, 100)).len, 0);
 }
 
-/* The manual page has "TYPE" as the number, the name and each field; see nearfs-protocol(7). */
+/* An item of the list of messages is ".It NUMBER Li NAME" and a line of its fields. */
 Test (proto, the_manual_page_describes_every_message_and_field)
 {
-  g_autofree char *path = g_build_filename (g_getenv ("NF_SRC") == NULL ? "." : g_getenv ("NF_SRC"),
-                                            "man", "nearfs-protocol.7", NULL);
+  const char *src = g_getenv ("NF_SRC");
+  g_autofree char *path
+      = g_build_filename (src == NULL ? "." : src, "man", "nearfs-protocol.7", NULL);
   g_autofree char *page = NULL;
   g_autoptr (GError) error = NULL;
 
   cr_assert (g_file_get_contents (path, &page, NULL, &error), "%s",
              error == NULL ? "" : error->message);
-#define F(kind, name) g_string_append_printf (fields, " %s:%s", #name, #kind);
-#define X(number, NAME, member, flags)                                                          \
-  {                                                                                             \
-    g_autofree char *item = g_strdup_printf (".It %d Li %s\n", number, #NAME);                  \
-    g_autoptr (GString) fields = g_string_new (".\\\" fields:");                                \
-    NF_FIELDS_##NAME (F) g_string_append_c (fields, '\n');                                      \
-    cr_expect (strstr (page, item) != NULL, "%s isn't in nearfs-protocol(7)", #NAME);           \
-    cr_expect (strstr (page, fields->str) != NULL, "nearfs-protocol(7) lacks of %s: %s", #NAME, \
-               fields->str);                                                                    \
+#define F(kind, name)                                                                          \
+  g_string_append_printf (item, "%s%s %s", item->str[item->len - 1] == ' ' ? "" : ", ", #kind, \
+                          #name);
+#define X(number, NAME, member, flags)                                                      \
+  {                                                                                         \
+    g_autoptr (GString) item = g_string_new (".It " #number " Li " #NAME "\n.Dl ");         \
+    NF_FIELDS_##NAME (F) g_string_append_c (item, '\n');                                    \
+    cr_expect (strstr (page, item->str) != NULL, "nearfs-protocol(7) lacks %s", item->str); \
   }
   NF_MESSAGES (X)
 #undef X
