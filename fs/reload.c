@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <gio/gio.h>
+#include <string.h>
 
 #include "fs/daemon-private.h"
 #include "fs/log.h"
@@ -179,14 +180,30 @@ set_map_trouble (NfDaemon *daemon, const char *trouble)
   pthread_rwlock_unlock (&daemon->slots_lock);
 }
 
+static void
+hang_up (const NfPeerInfo *info, gpointer data)
+{
+  NfDaemon *daemon = data;
+
+  if (info->state == NF_PEER_UP)
+    nf_hub_hang_up (daemon->hub, info->site, "a new map was loaded");
+}
+
 /* With admin. */
 static char *
 change_map (NfDaemon *daemon, NfMap *map)
 {
   GString *text = g_string_new (NULL);
 
+  gboolean changes
+      = memcmp (nf_map_digest (daemon->map), nf_map_digest (map), NF_MAP_DIGEST_SIZE) != 0;
+
   append_changes (text, daemon->map, map);
   apply_map (daemon, map);
+  /* Which map a site has is said in greetings only: without a new one the others would take ours
+   * for the old one. A link is back after a moment, and what was under way is sent again. */
+  if (changes)
+    nf_hub_each (daemon->hub, hang_up, daemon);
   nf_slots_retry (daemon);
   append_troubles (text, daemon);
   return g_string_free (text, FALSE);

@@ -276,7 +276,7 @@ print_peer_details (JsonObject *peer)
 
   if (!up && *text_of (peer, "last_error"))
     print_folded (text_of (peer, "last_error"));
-  if (flag_of (peer, "map_differs"))
+  if (up && flag_of (peer, "map_differs")) /* of one that is down it is yesterday's news */
     print_folded (
         "its server map isn't ours: compare them, then \"nearfs map load\" where it is old");
   print_names ("open here only: ", array_of (peer, "shares_only_here"));
@@ -293,10 +293,11 @@ print_peer (JsonObject *peer)
   g_autofree char *rtt = real_of (peer, "rtt_ms") > 0
                              ? g_strdup_printf ("%.1f ms", real_of (peer, "rtt_ms"))
                              : g_strdup ("");
+  gboolean up = g_str_equal (text_of (peer, "state"), "up");
   g_autofree char *serial
       = number_of (peer, "map_serial") > 0
             ? g_strdup_printf ("%" G_GUINT64_FORMAT "%s", number_of (peer, "map_serial"),
-                               flag_of (peer, "map_differs") ? " (differs)" : "")
+                               up && flag_of (peer, "map_differs") ? " (differs)" : "")
             : g_strdup ("");
 
   print_cell (text_of (peer, "site"), 16);

@@ -149,32 +149,5 @@ test_data += tests/fuzz/seeds/fuzz-proto/answer tests/fuzz/seeds/fuzz-proto/fetc
 	tests/fuzz/seeds/fuzz-proto/subscribe tests/fuzz/seeds/fuzz-proto/write \
 	tests/fuzz/seeds/fuzz-relay/messages tests/fuzz/seeds/fuzz-relay/two-lanes
 
-unit_tests += tests/test-buf tests/test-proto tests/test-hub
-tests_test_buf_SOURCES = tests/test-buf.c
-tests_test_buf_LDADD = $(NET_UNIT)
-tests_test_proto_SOURCES = tests/test-proto.c
-tests_test_proto_LDADD = $(NET_UNIT)
-tests_test_hub_SOURCES = tests/test-hub.c tests/net-help.c tests/net-help.h
-tests_test_hub_LDADD = $(NET_UNIT)
-
-stress_programs += tests/stress-net
-tests_stress_net_SOURCES = tests/stress-net.c tests/net-help.c tests/net-help.h
-tests_stress_net_LDADD = $(NET_LIBS)
-
-# Two hubs over a real sshd.
-script_tests += tests/test-net-ssh.sh
-check_PROGRAMS += tests/hub-peer
-tests_hub_peer_SOURCES = tests/hub-peer.c tests/net-help.c tests/net-help.h
-tests_hub_peer_LDADD = $(NET_LIBS)
-
-fuzz_programs += tests/fuzz/fuzz-proto tests/fuzz/fuzz-relay
-tests_fuzz_fuzz_proto_SOURCES = tests/fuzz/fuzz-proto.c
-tests_fuzz_fuzz_proto_LDADD = $(NET_LIBS) $(FUZZ_MAIN)
-tests_fuzz_fuzz_relay_SOURCES = tests/fuzz/fuzz-relay.c
-tests_fuzz_fuzz_relay_LDADD = $(NET_LIBS) $(FUZZ_MAIN)
-test_data += tests/fuzz/seeds/fuzz-proto/answer tests/fuzz/seeds/fuzz-proto/fetched \
-	tests/fuzz/seeds/fuzz-proto/hello tests/fuzz/seeds/fuzz-proto/listed \
-	tests/fuzz/seeds/fuzz-proto/op tests/fuzz/seeds/fuzz-proto/rename \
-	tests/fuzz/seeds/fuzz-proto/setattr tests/fuzz/seeds/fuzz-proto/setxattr \
-	tests/fuzz/seeds/fuzz-proto/subscribe tests/fuzz/seeds/fuzz-proto/write \
-	tests/fuzz/seeds/fuzz-relay/messages tests/fuzz/seeds/fuzz-relay/two-lanes
+# The daemon and the verbs, at two sites.
+script_tests += tests/sites/verbs.sh
