@@ -18,7 +18,6 @@ struct _NfControl
   pthread_mutex_t lock;
   pthread_cond_t idle;
   GPtrArray *asks; /* of NfAsk, under way; guarded by lock */
-  GArray *kept;    /* descriptors; guarded by lock */
   atomic_bool stopping;
 };
 
@@ -41,7 +40,6 @@ nf_control_new (const NfControlVerb *verbs, gpointer data)
   pthread_mutex_init (&control->lock, NULL);
   pthread_cond_init (&control->idle, NULL);
   control->asks = g_ptr_array_new ();
-  control->kept = g_array_new (FALSE, FALSE, sizeof (int));
   return control;
 }
 
@@ -61,9 +59,6 @@ nf_control_stop (NfControl *control)
 void
 nf_control_free (NfControl *control)
 {
-  for (guint i = 0; i < control->kept->len; i++)
-    close (g_array_index (control->kept, int, i));
-  g_array_unref (control->kept);
   g_ptr_array_unref (control->asks);
   pthread_mutex_destroy (&control->lock);
   pthread_cond_destroy (&control->idle);
@@ -164,7 +159,6 @@ void
 nf_ask_keep_open (NfAsk *ask)
 {
   pthread_mutex_lock (&ask->control->lock);
-  g_array_append_val (ask->control->kept, ask->fd);
   ask->fd = -1;
   pthread_mutex_unlock (&ask->control->lock);
 }

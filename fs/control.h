@@ -28,7 +28,7 @@ void nf_control_take (gpointer control, int fd, char *line);
 /* Takes no more requests; those under way find nf_ask_is_over() and come to their end, which is
  * waited for. */
 void nf_control_stop (NfControl *control);
-/* Closes the connections that were kept, and frees. After nf_control_stop(). */
+/* After nf_control_stop(). */
 void nf_control_free (NfControl *control);
 
 /* What was asked. Texts are the request's, NULL if there is none of that name. */
@@ -44,6 +44,6 @@ gboolean nf_ask_line (NfAsk *ask, const char *name, const char *text);
 void nf_ask_done (NfAsk *ask);
 void nf_ask_done_with (NfAsk *ask, JsonNode *result); /* takes RESULT; sent as "result" */
 void nf_ask_fail (NfAsk *ask, const char *format, ...) G_GNUC_PRINTF (2, 3);
-/* After the answer: the connection stays open until nf_control_free(), so that the client sees
- * when the daemon has gone. */
+/* After the answer: nobody closes the connection but the end of this process, which the client so
+ * sees. */
 void nf_ask_keep_open (NfAsk *ask);
