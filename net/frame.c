@@ -79,7 +79,7 @@ nf_frame_reader_init (NfFrameReader *reader, gboolean skip_magic)
 void
 nf_frame_reader_clear (NfFrameReader *reader)
 {
-  g_clear_pointer (&reader->payload, nf_payload_free);
+  nf_payload_free (g_steal_pointer (&reader->payload));
 }
 
 gboolean

@@ -235,7 +235,7 @@ deliver_frame (NfLink *link, NfLaneFrame *frame, GError **error)
   if (!nf_msg_decode (bytes, msg, error))
     return FALSE;
   /* From here the message alone keeps the bytes, and so the credit. */
-  g_clear_pointer (&bytes, g_bytes_unref);
+  g_bytes_unref (g_steal_pointer (&bytes));
   link->events.message (link->data, g_steal_pointer (&msg));
   return TRUE;
 }

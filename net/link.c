@@ -140,7 +140,7 @@ nf_link_send (NfLink *link, GBytes *payload)
   pthread_mutex_unlock (&link->lock);
   if (wake)
     nf_credit_wake (link->credit);
-  g_clear_pointer (&payload, g_bytes_unref);
+  g_bytes_unref (payload); /* NULL if it was queued */
   if (overflow)
     nf_link_close (link, NF_NET_ERROR_FAILED,
                    "the peer takes in too little: the queue for it is full");

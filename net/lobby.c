@@ -124,7 +124,7 @@ read_magic (Visitor *visitor, gint64 until_us, GError **error)
       len++;
     }
   while (line[len - 1] != '\n' && len < MAGIC_LINE_MAX
-         && (len > strlen (NF_MAGIC_WORD) || line[len - 1] == NF_MAGIC[len - 1]));
+         && (len > strlen (NF_MAGIC_WORD) || line[len - 1] == (guint8)NF_MAGIC[len - 1]));
   if (len == NF_MAGIC_LEN && memcmp (line, NF_MAGIC, len) == 0)
     return TRUE;
   if (line[len - 1] != '\n')

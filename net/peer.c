@@ -235,7 +235,7 @@ nf_session_run (NfSession *session)
   if (!nf_hub_stopping (peer->hub))
     nf_peer_failed (peer, text);
 
-  g_clear_pointer (&session->hello, nf_msg_free);
+  nf_msg_free (session->hello);
   nf_link_unref (session->link);
   g_free (session);
   return was_up;

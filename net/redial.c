@@ -28,11 +28,12 @@ dial (NfPeer *peer, NfLinkKind kind, NfLinkOptions *ret_options, GError **error)
   NfMapTransport transport;
 
   pthread_mutex_lock (&peer->lock);
-  target.ssh = ssh = g_strdup (peer->ssh);
+  ssh = g_strdup (peer->ssh);
   target.port = peer->port;
   transport = peer->transport;
   pthread_mutex_unlock (&peer->lock);
 
+  target.ssh = ssh;
   target.cancel_fd = peer->hub->stop_fd;
   if (kind == NF_LINK_BULK)
     target.lanes = transport == NF_TRANSPORT_SSH ? BULK_LANES_SSH : BULK_LANES_LIBSSH;

@@ -34,7 +34,7 @@ send_payload (NfHub *hub, const char *site, NfLinkKind kind, GBytes *payload)
     }
   else if (peer != NULL)
     g_critical ("a message of %zu bytes, more than a frame may have", g_bytes_get_size (payload));
-  g_clear_pointer (&payload, g_bytes_unref);
+  g_bytes_unref (payload); /* NULL if it was sent */
   return sent;
 }
 

@@ -226,7 +226,7 @@ try_ops (NfSession *session, GError **error)
       return FALSE;
     }
   went_up (session);
-  g_clear_pointer (&session->hello, nf_msg_free);
+  nf_msg_free (g_steal_pointer (&session->hello));
   if (session->redialled)
     nf_redial_bulk (peer, session);
   return TRUE;

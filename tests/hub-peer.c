@@ -298,7 +298,7 @@ serve (const char *conf_path, const char *map_path)
 
       obey (self, words);
     }
-  g_clear_pointer (&accept, nf_accept_free);
+  nf_accept_free (g_steal_pointer (&accept));
   if (self->violations > 0)
     fprintf (stderr, "%u events came when the peer was down\n", self->violations);
   nf_test_hub_free (self);

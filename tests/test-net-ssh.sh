@@ -39,7 +39,7 @@ declare -A PID FD_IN FD_OUT
 # start NAME
 start ()
 {
-  local name=$1
+  local name=$1 in out
   mkfifo "$DIR/$name.in" "$DIR/$name.out"
   # Without the other's descriptors, or that one would never see its input's end.
   (
@@ -49,15 +49,19 @@ start ()
     exec "$PEER" serve "$DIR/$name.conf" "$DIR/map" <"$DIR/$name.in" >"$DIR/$name.out" 2>>"$DIR/$name.log"
   ) &
   PID[$name]=$!
-  exec {FD_IN[$name]}>"$DIR/$name.in" {FD_OUT[$name]}<"$DIR/$name.out"
+  exec {in}>"$DIR/$name.in" {out}<"$DIR/$name.out"
+  FD_IN[$name]=$in
+  FD_OUT[$name]=$out
   rm "$DIR/$name.in" "$DIR/$name.out"
 }
 
 stop ()
 {
-  local name=$1
+  local name=$1 in out
   [ -n "${PID[$name]-}" ] || return 0
-  exec {FD_IN[$name]}>&- {FD_OUT[$name]}<&-
+  in=${FD_IN[$name]}
+  out=${FD_OUT[$name]}
+  exec {in}>&- {out}<&-
   unset "FD_IN[$name]" "FD_OUT[$name]"
   wait "${PID[$name]}" 2>/dev/null
   PID[$name]=

@@ -45,8 +45,9 @@
 #define SAME_attr(a, b) (memcmp (&(a), &(b), sizeof (NfAttr)) == 0)
 #define SAME_pos(a, b) (memcmp (&(a), &(b), sizeof (NfPosition)) == 0)
 
+/* One case a message. */
 static NfMsg
-filled (NfMsgType type)
+filled (NfMsgType type) /* NOLINT(readability-function-size) */
 {
   NfMsg msg = { .type = type };
   guint32 seed = 3;
@@ -75,8 +76,9 @@ filled (NfMsgType type)
   return msg;
 }
 
+/* One case a message. */
 static void
-assert_same (const NfMsg *a, const NfMsg *b)
+assert_same (const NfMsg *a, const NfMsg *b) /* NOLINT(readability-function-size) */
 {
   cr_assert_eq (a->type, b->type);
   cr_assert_eq (a->head.n_groups, b->head.n_groups);
@@ -238,7 +240,7 @@ Test (proto, long_texts_are_cut)
 Test (proto, the_largest_call_fits_a_frame)
 {
   NfMsg msg = filled (NF_MSG_WRITE);
-  g_autofree guint8 *data = g_malloc0 (NF_DATA_MAX);
+  static const guint8 data[NF_DATA_MAX];
   g_auto (NfBuf) buf = NF_BUF_INIT;
 
   msg.head.n_groups = NF_GROUPS_MAX;
