@@ -29,8 +29,10 @@ static const Option options[] = {
   { "ro", FLAG, AT (read_only) },
   { "rw", UNFLAG, AT (read_only) },
   { "suid", FLAG, AT (suid) },
+  { "allow_suid", FLAG, AT (suid) }, /* mount(8) takes "suid" for the default, and drops it */
   { "nosuid", UNFLAG, AT (suid) },
   { "dev", FLAG, AT (dev) },
+  { "allow_dev", FLAG, AT (dev) },
   { "nodev", UNFLAG, AT (dev) },
   { "debug", FLAG, AT (debug) },
   { "config", TEXT, AT (config) },
