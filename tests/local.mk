@@ -151,3 +151,15 @@ test_data += tests/fuzz/seeds/fuzz-proto/answer tests/fuzz/seeds/fuzz-proto/fetc
 
 # The daemon and the verbs, at two sites.
 script_tests += tests/sites/verbs.sh
+
+fuzz_programs += tests/fuzz/fuzz-record tests/fuzz/fuzz-journal
+tests_fuzz_fuzz_record_SOURCES = tests/fuzz/fuzz-record.c
+tests_fuzz_fuzz_record_LDADD = $(SYNC_LIBS) $(FUZZ_MAIN)
+tests_fuzz_fuzz_journal_SOURCES = tests/fuzz/fuzz-journal.c
+tests_fuzz_fuzz_journal_LDADD = $(SYNC_LIBS) $(FUZZ_MAIN)
+test_data += tests/fuzz/seeds/fuzz-record/abort tests/fuzz/seeds/fuzz-record/attr \
+	tests/fuzz/seeds/fuzz-record/creates tests/fuzz/seeds/fuzz-record/data \
+	tests/fuzz/seeds/fuzz-record/epoch tests/fuzz/seeds/fuzz-record/rename \
+	tests/fuzz/seeds/fuzz-record/symlink tests/fuzz/seeds/fuzz-record/xattr \
+	tests/fuzz/seeds/fuzz-journal/junk tests/fuzz/seeds/fuzz-journal/records \
+	tests/fuzz/seeds/fuzz-journal/torn

@@ -294,6 +294,7 @@ Test (tree_names, quarantine_keeps_a_thing_and_says_where_it_was)
   NfFid known = tree_make (sub, "odd \xff name", S_IFDIR | 0755);
   NfFid inner = tree_make (known, "x", S_IFREG | 0644);
   g_autofree char *where = NULL;
+  g_autofree char *dirname = NULL;
   g_autofree char *note = NULL;
   g_autofree char *text = NULL;
   g_autofree char *in = NULL;
@@ -303,9 +304,9 @@ Test (tree_names, quarantine_keeps_a_thing_and_says_where_it_was)
   cr_assert (g_str_has_prefix (where, tree_dir), "%s", where);
   in = g_build_filename (where, "x", NULL);
   cr_assert (g_file_test (in, G_FILE_TEST_EXISTS));
-  note = g_path_get_dirname (where);
-  in = g_strconcat (note, ".txt", NULL);
-  cr_assert (g_file_get_contents (in, &text, NULL, NULL));
+  dirname = g_path_get_dirname (where);
+  note = g_strconcat (dirname, ".txt", NULL);
+  cr_assert (g_file_get_contents (note, &text, NULL, NULL));
   cr_assert_not_null (strstr (text, "Was: sub/odd \xff name\n"), "%s", text);
   cr_assert_not_null (strstr (text, "Why: It parted.\n"), "%s", text);
   cr_assert_not (nf_index_get (tree_index, known, &object));
