@@ -160,6 +160,19 @@ follow_name (Redo *redo, const NfRecord *record, const NfNameIs *is, const Found
     redo->err = nf_index_add_name (index, is->fid, is->parent, is->name);
 }
 
+/* Each of the two had the other's name. */
+static void
+follow_exchange (Redo *redo, const NfRecord *record)
+{
+  NfIndex *index = redo->primary->share->index;
+
+  for (guint i = 0; i < 2; i++)
+    {
+      const NfNameIs *is = &record->names[i];
+      (void)nf_index_drop_name (index, record->names[1 - i].fid, is->parent, is->name, NULL);
+    }
+}
+
 /* A rename may have displaced an object that the record doesn't name. */
 static void
 drop_displaced (Redo *redo, const NfNameIs *is)
@@ -190,7 +203,9 @@ follow_record (Redo *redo, const Item *item, const Found *found)
     return;
   for (guint i = 0; i < record->n_names && redo->err == 0; i++)
     follow_name (redo, record, &record->names[i], &found[i]);
-  if (record->n_names == 2 && record->names[0].fid == NF_FID_NONE)
+  if (record->n_names == 2 && record->names[0].fid != NF_FID_NONE)
+    follow_exchange (redo, record);
+  else if (record->n_names == 2)
     drop_displaced (redo, &record->names[1]);
   if (nf_index_get (index, record->fid, &object) && object.n_names == 0
       && object.place == NF_PLACE_NAMED && record->fid != NF_FID_ROOT)

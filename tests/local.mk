@@ -163,3 +163,12 @@ test_data += tests/fuzz/seeds/fuzz-record/abort tests/fuzz/seeds/fuzz-record/att
 	tests/fuzz/seeds/fuzz-record/symlink tests/fuzz/seeds/fuzz-record/xattr \
 	tests/fuzz/seeds/fuzz-journal/junk tests/fuzz/seeds/fuzz-journal/records \
 	tests/fuzz/seeds/fuzz-journal/torn
+
+PRIMARY_HELP = tests/primary-help.c tests/primary-help.h $(SIM)
+unit_tests += tests/test-primary tests/test-primary-sites tests/test-primary-crash
+tests_test_primary_SOURCES = tests/test-primary.c $(PRIMARY_HELP)
+tests_test_primary_LDADD = $(SYNC_UNIT)
+tests_test_primary_sites_SOURCES = tests/test-primary-sites.c $(PRIMARY_HELP)
+tests_test_primary_sites_LDADD = $(SYNC_UNIT)
+tests_test_primary_crash_SOURCES = tests/test-primary-crash.c $(PRIMARY_HELP)
+tests_test_primary_crash_LDADD = $(SYNC_UNIT)

@@ -1,0 +1,532 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "tests/primary-help.h"
+
+/* What a primary does with the messages of other sites: "b", which the test plays. */
+
+#define ROOT NF_FID_ROOT
+#define SHARE 7
+
+static World *world;
+
+static void
+set_up (void)
+{
+  world = world_new ();
+  world_open (world);
+}
+
+static void
+tear_down (void)
+{
+  world_free (world);
+}
+
+TestSuite (sites, .init = set_up, .fini = tear_down, .timeout = 60);
+
+/* A subscriber as a replica that has never been here; ops begin after what there is. */
+static NfPosition
+begin (void)
+{
+  g_autoptr (NfMsg) msg = subscribe (world, (NfPosition){ 0 });
+
+  cr_assert_eq (msg->subscribed.verdict, NF_VERDICT_COMPARE);
+  return msg->subscribed.position;
+}
+
+/* The next op; its chain must follow. */
+static NfMsg *
+next_op (NfPosition *position, NfRecord *ret_record)
+{
+  NfMsg *msg = expect (world, NF_MSG_OP);
+
+  cr_assert (nf_record_decode (msg->op.record, ret_record));
+  cr_assert_eq (ret_record->seq, position->seq + 1);
+  position->seq++;
+  position->epoch = ret_record->epoch;
+  position->chain = nf_record_chain (position->chain, msg->op.record);
+  return msg;
+}
+
+static void
+say_position (NfPosition position)
+{
+  NfMsg msg = { .type = NF_MSG_POSITION, .position = { SHARE, position, position.seq, 0, 0 } };
+
+  nf_sim_send (world->sim, "b", "a", FALSE, &msg);
+}
+
+/* ---- broadcast ---- */
+
+Test (sites, ops_come_in_order_with_small_data)
+{
+  NfPosition position = begin ();
+  NfRecord record;
+  NfFid file;
+
+  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
+  cr_assert_eq (do_write (world, file, 5, 0, "bytes", 5), 0);
+  g_autoptr (NfMsg) create = next_op (&position, &record);
+  cr_assert_eq (record.kind, NF_OP_NAMES);
+  cr_assert (record.creates);
+  cr_assert_eq (create->op.data.len, 0);
+  g_autoptr (NfMsg) data = next_op (&position, &record);
+  cr_assert_eq (record.kind, NF_OP_DATA);
+  cr_assert_eq (record.attr.size, 10);
+  cr_assert (nf_slice_equal (data->op.data, nf_slice_str ("bytes")));
+  cr_assert_eq (position.chain, nf_journal_last (world->a->share->journal).chain);
+}
+
+Test (sites, a_write_of_the_mark_alone_comes_without_data)
+{
+  NfPosition position = begin ();
+  NfRecord record;
+  NfFid file;
+
+  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
+  cr_assert_eq (do_write (world, file, 0, 0, "A", 1), 0);
+  nf_msg_free (next_op (&position, &record));
+  g_autoptr (NfMsg) data = next_op (&position, &record);
+  cr_assert_eq (record.kind, NF_OP_DATA);
+  cr_assert_eq (data->op.data.len, 0);
+}
+
+Test (sites, aborted_ops_are_marked_also_when_they_are_read_back_after_a_restart)
+{
+  NfPosition start = begin ();
+  NfPosition position = start;
+  NfRecord record;
+
+  world->uid = world->gid = 1234;
+  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, NULL), -EACCES);
+  for (guint round = 0; round < 2; round++)
+    {
+      g_autoptr (NfMsg) create = next_op (&position, &record);
+      cr_assert_eq (record.kind, NF_OP_NAMES);
+      cr_assert (nf_slice_equal (create->op.data, nf_slice_str ("A")));
+      g_autoptr (NfMsg) abort = next_op (&position, &record);
+      cr_assert_eq (record.kind, NF_OP_ABORT);
+      cr_assert_eq (abort->op.data.len, 0);
+      if (round == 1)
+        return;
+      nf_sim_cut (world->sim, "a", "b");
+      world_close (world);
+      world_open (world);
+      position = start;
+      g_autoptr (NfMsg) again = subscribe (world, start);
+      cr_assert_eq (again->subscribed.verdict, NF_VERDICT_CONTINUE);
+    }
+}
+
+Test (sites, a_site_doesnt_get_its_own_bytes_back)
+{
+  NfPosition position = begin ();
+  NfRecord record;
+  NfFid file;
+
+  cr_assert_eq (do_create (world, ROOT, "f", 0666, 0, &file), 0);
+  nf_msg_free (next_op (&position, &record));
+  NfAttr attr = { .mode = 0666 };
+  cr_assert_eq (do_setattr (world, file, NF_SET_MODE, &attr), 0);
+  nf_msg_free (next_op (&position, &record));
+  world->site = "b";
+  cr_assert_eq (do_write (world, file, 0, 0, "mine", 4), 0);
+  cr_assert_eq (world->answer.answer.value, 4);
+  g_autoptr (NfMsg) data = next_op (&position, &record);
+  cr_assert (nf_slice_equal (record.site, nf_slice_str ("b")));
+  cr_assert_eq (record.reqid, world->reqid);
+  cr_assert_eq (world->answer.answer.seq, record.seq);
+  cr_assert_eq (data->op.data.len, 0);
+}
+
+Test (sites, a_position_of_another_history_is_compared)
+{
+  NfPosition position = begin ();
+  NfRecord record;
+
+  cr_assert_eq (do_mkdir (world, ROOT, "d", 0755, NULL), 0);
+  nf_msg_free (next_op (&position, &record));
+  nf_sim_cut (world->sim, "a", "b");
+  g_autoptr (NfMsg) same = subscribe (world, position);
+  cr_assert_eq (same->subscribed.verdict, NF_VERDICT_CONTINUE);
+  nf_sim_cut (world->sim, "a", "b");
+  position.chain++;
+  g_autoptr (NfMsg) other = subscribe (world, position);
+  cr_assert_eq (other->subscribed.verdict, NF_VERDICT_COMPARE);
+}
+
+/* ---- calls ---- */
+
+Test (sites, a_call_that_is_sent_again_is_carried_out_once)
+{
+  NfPosition position = begin ();
+  NfRecord record;
+
+  (void)position, (void)record;
+  cr_assert_eq (do_mkdir (world, ROOT, "open", 0777, NULL), 0);
+  NfAttr open = { .mode = 0777 };
+  NfFid dir = world->answer.answer.attr.fid, made;
+  cr_assert_eq (do_setattr (world, dir, NF_SET_MODE, &open), 0);
+  world->site = "b";
+  cr_assert_eq (do_mkdir (world, dir, "d", 0755, &made), 0);
+  guint64 seq = last_seq (world);
+  guint64 reqid = world->reqid;
+  for (guint round = 0; round < 3; round++)
+    {
+      world->reqid = reqid - 1;
+      cr_assert_eq (do_mkdir (world, dir, "d", 0755, NULL), 0, "round %u", round);
+      cr_assert_eq (world->answer.answer.attr.fid, made);
+      cr_assert_eq (world->answer.answer.seq, seq);
+      cr_assert (S_ISDIR (world->answer.answer.attr.mode));
+      cr_assert_eq (last_seq (world), seq);
+      if (round == 1)
+        {
+          nf_sim_cut (world->sim, "a", "b");
+          world_close (world);
+          world_open (world);
+          nf_sim_connect (world->sim, "a", "b");
+        }
+    }
+  cr_assert_eq (do_mkdir (world, dir, "d", 0755, NULL), -EEXIST); /* a new one */
+}
+
+Test (sites, rights_and_epochs_are_checked)
+{
+  NfMsg call = { .type = NF_MSG_MKDIR, .mkdir = { ROOT, nf_slice_str ("d"), 0755 } };
+
+  nf_sim_connect (world->sim, "a", "b");
+  world->site = "b";
+  cr_assert_eq (do_mkdir (world, ROOT, "d", 0755, NULL), -EACCES); /* b's root is nobody here */
+  call.head = (NfCallHead){ .share = SHARE, .epoch = world->a->share->epoch - 1, .reqid = 5 };
+  nf_sim_send (world->sim, "b", "a", FALSE, &call);
+  g_autoptr (NfMsg) stale = expect (world, NF_MSG_ANSWER);
+  cr_assert_eq (nf_status_to_errno (stale->answer.status), ESTALE);
+  cr_assert_eq (stale->answer.value, 1);
+  (void)nf_sim_site (world->sim, "c");
+  nf_sim_connect (world->sim, "a", "c");
+  call.head.epoch++;
+  nf_sim_send (world->sim, "c", "a", FALSE, &call);
+  nf_sim_run (world->sim, 10);
+  const NfMsg *refused = nf_sim_site (world->sim, "c")->inbox->pdata[0];
+  cr_assert_eq (nf_status_to_errno (refused->answer.status), EROFS);
+}
+
+Test (sites, writes_need_the_callers_right_or_a_hold_that_was_judged)
+{
+  NfFid file;
+  NfAttr attr = { .uid = 1234, .gid = 1234, .mode = 0444 };
+  NfMsg hold = { .type = NF_MSG_HOLD };
+
+  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
+  cr_assert_eq (do_setattr (world, file, NF_SET_UID | NF_SET_GID, &attr), 0);
+  nf_sim_connect (world->sim, "a", "b");
+  world->site = "b";
+  world->uid = world->gid = 99;
+  cr_assert_eq (do_write (world, file, 0, 0, "x", 1), -EACCES);
+  hold.hold.fid = file;
+  cr_assert_eq (do_call (world, &hold), 0);
+  cr_assert_eq (do_write (world, file, 0, 0, "x", 1), -EACCES); /* saying so isn't enough */
+  world->uid = world->gid = 1234;
+  cr_assert_eq (do_write (world, file, 0, 0, "x", 1), 0);
+  world->site = NULL;
+  world->uid = 0;
+  cr_assert_eq (do_setattr (world, file, NF_SET_MODE, &attr), 0);
+  world->site = "b";
+  world->uid = 0; /* the kernel writes a mapping back as nobody knows who */
+  cr_assert_eq (do_write (world, file, 1, 0, "y", 1), 0);
+}
+
+Test (sites, the_origins_clock_counts_while_it_is_near)
+{
+  NfFid file;
+  NfAttr attr = { .mode = 0666 };
+  NfMsg call = { .type = NF_MSG_WRITE };
+  gint64 now, base;
+
+  cr_assert_eq (do_create (world, ROOT, "f", 0666, 0, &file), 0);
+  cr_assert_eq (do_setattr (world, file, NF_SET_MODE, &attr), 0);
+  nf_sim_connect (world->sim, "a", "b");
+  world->site = "b";
+  call.write.fid = file;
+  call.write.data = nf_slice_str ("x");
+  base = world->a->host.realtime_ns (world->a->host.data);
+  call.head.clock = base + 500000000;
+  cr_assert_eq (do_call (world, &call), 0);
+  cr_assert_eq (world->answer.answer.attr.mtime, base + 500000000);
+  call.head.clock = base + 400000000; /* would run backwards */
+  cr_assert_eq (do_call (world, &call), 0);
+  now = world->a->host.realtime_ns (world->a->host.data);
+  cr_assert_leq (world->answer.answer.attr.mtime, now);
+  call.head.clock = base + G_GINT64_CONSTANT (5000000000); /* not near */
+  cr_assert_eq (do_call (world, &call), 0);
+  cr_assert_lt (world->answer.answer.attr.mtime, base + G_GINT64_CONSTANT (3000000000));
+}
+
+Test (sites, a_held_file_outlives_its_name_until_it_is_dropped)
+{
+  NfFid dir, file;
+  NfAttr attr = { .mode = 0777 };
+  NfMsg drop = { .type = NF_MSG_DROP };
+
+  cr_assert_eq (do_mkdir (world, ROOT, "d", 0777, &dir), 0);
+  cr_assert_eq (do_setattr (world, dir, NF_SET_MODE, &attr), 0);
+  nf_sim_connect (world->sim, "a", "b");
+  world->site = "b";
+  world->uid = world->gid = 1234;
+  cr_assert_eq (do_create (world, dir, "f", 0400, NF_CREATE_HOLD, &file), 0);
+  cr_assert_eq (do_unlink (world, dir, "f"), 0);
+  cr_assert_eq (do_write (world, file, 0, 0, "late", 4), 0);
+  cr_assert_eq (do_read (world, file, 0, 10), 0);
+  cr_assert_eq (world->answer.answer.data.len, 4);
+  drop.drop.fid = file;
+  cr_assert_eq (do_call (world, &drop), 0);
+  cr_assert_eq (do_read (world, file, 0, 10), -ESTALE);
+}
+
+Test (sites, holds_that_arent_said_again_end)
+{
+  NfFid file;
+  NfAttr attr;
+  NfMsg hold = { .type = NF_MSG_HOLD };
+
+  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
+  nf_sim_connect (world->sim, "a", "b");
+  world->site = "b";
+  hold.hold.fid = file;
+  cr_assert_eq (do_call (world, &hold), 0);
+  world->site = NULL;
+  cr_assert_eq (do_unlink (world, ROOT, "f"), 0);
+  nf_sim_cut (world->sim, "a", "b");
+  nf_sim_run (world->sim, 300 * 1000);
+  cr_assert_eq (do_getattr (world, file, &attr), 0); /* its link may come back */
+  nf_sim_connect (world->sim, "a", "b");
+  nf_sim_run (world->sim, 300 * 1000);
+  cr_assert_eq (do_getattr (world, file, &attr), -ESTALE);
+}
+
+Test (sites, others_changes_invalidate_this_sites_kernel)
+{
+  NfFid dir;
+  NfAttr attr = { .mode = 0777 };
+
+  cr_assert_eq (do_mkdir (world, ROOT, "d", 0777, &dir), 0);
+  cr_assert_eq (do_setattr (world, dir, NF_SET_MODE, &attr), 0);
+  world->a->keep_invals = TRUE;
+  cr_assert_eq (do_create (world, dir, "own", 0644, 0, NULL), 0);
+  cr_assert_eq (world->a->invals->len, 0);
+  nf_sim_connect (world->sim, "a", "b");
+  world->site = "b";
+  world->uid = 1234;
+  cr_assert_eq (do_create (world, dir, "other", 0644, 0, NULL), 0);
+  cr_assert_eq (world->a->invals->len, 1);
+  cr_assert_eq (g_array_index (world->a->invals, NfInval, 0).kind, NF_INVAL_NAME);
+}
+
+/* ---- waiting ---- */
+
+Test (sites, waits_end_with_the_position_or_with_time)
+{
+  NfPosition position = begin ();
+  NfMsg wait = { .type = NF_MSG_WAIT };
+  NfRecord record;
+
+  cr_assert_eq (do_mkdir (world, ROOT, "d", 0755, NULL), 0);
+  nf_msg_free (next_op (&position, &record));
+  world->site = "b";
+  wait.head = (NfCallHead){ .share = SHARE, .epoch = world->a->share->epoch, .reqid = 77 };
+  wait.wait.seq = position.seq;
+  wait.wait.sites = nf_slice_str ("a,b");
+  nf_sim_send (world->sim, "b", "a", FALSE, &wait);
+  nf_sim_run (world->sim, 100);
+  for (guint i = 0; i < world->b->inbox->len; i++)
+    cr_assert_neq (((NfMsg *)world->b->inbox->pdata[i])->type, NF_MSG_ANSWER);
+  say_position (position);
+  g_autoptr (NfMsg) answer = expect (world, NF_MSG_ANSWER);
+  cr_assert_eq (answer->answer.reqid, 77);
+  cr_assert_eq (answer->answer.status, 0);
+  wait.wait.sites = nf_slice_str ("nowhere");
+  cr_assert_eq (do_call (world, &wait), -EINVAL);
+}
+
+static void
+note_status (gpointer data, int status, const NfMsg *answer)
+{
+  (void)answer;
+  *(int *)data = status;
+}
+
+Test (sites, a_wait_of_this_site_times_out)
+{
+  int status = 1;
+
+  nf_share_wait (world->a->share, "all", 500, note_status, &status);
+  nf_sim_run (world->sim, 400);
+  cr_assert_eq (status, 1);
+  nf_sim_run (world->sim, 200);
+  cr_assert_eq (status, -ETIMEDOUT);
+}
+
+/* ---- serving ---- */
+
+static void
+ask_fetch (guint64 id, NfFid fid, guint64 offset, guint64 length)
+{
+  NfMsg msg = { .type = NF_MSG_FETCH, .fetch = { SHARE, id, fid, offset, length } };
+
+  nf_sim_send (world->sim, "b", "a", TRUE, &msg);
+}
+
+Test (sites, a_fetch_brings_data_and_holes_in_pieces)
+{
+  const gsize size = 1500 * 1024;
+  g_autofree guint8 *data = g_malloc (size);
+  g_autofree guint8 *got = g_malloc0 (size + 4096 * 1024);
+  guint64 end = 0;
+  gboolean hole = FALSE, last = FALSE;
+  NfFid file;
+
+  memset (data, 'x', size);
+  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
+  cr_assert_eq (do_write (world, file, 0, 0, data, 1000 * 1024), 0);
+  cr_assert_eq (do_write (world, file, 4096 * 1024, 0, data, 500 * 1024), 0);
+  nf_sim_connect (world->sim, "a", "b");
+  ask_fetch (9, file, 0, G_MAXINT64);
+  while (!last)
+    {
+      g_autoptr (NfMsg) msg = expect (world, NF_MSG_FETCHED);
+      cr_assert_eq (msg->fetched.status, 0);
+      cr_assert_eq (msg->fetched.id, 9);
+      cr_assert_eq (msg->fetched.offset, end);
+      cr_assert_eq (msg->fetched.seq, last_seq (world));
+      cr_assert_eq (msg->fetched.attr.size, 4596 * 1024);
+      cr_assert_leq (msg->fetched.data.len, 512 * 1024);
+      if (msg->fetched.data.len > 0)
+        memcpy (got + end, msg->fetched.data.data, msg->fetched.data.len);
+      hole = hole || (msg->fetched.flags & NF_FLAG_HOLE);
+      end += msg->fetched.length;
+      last = msg->fetched.flags & NF_FLAG_LAST;
+    }
+  cr_assert (hole);
+  cr_assert_eq (end, 4596 * 1024);
+  cr_assert_eq (memcmp (got, data, 1000 * 1024), 0);
+  cr_assert_eq (memcmp (got + 4096 * 1024, data, 500 * 1024), 0);
+  cr_assert_eq (got[1000 * 1024], 0);
+}
+
+Test (sites, fetches_beyond_the_end_or_of_nothing_are_answered)
+{
+  NfFid file;
+
+  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
+  nf_sim_connect (world->sim, "a", "b");
+  ask_fetch (1, file, 100, 100);
+  g_autoptr (NfMsg) beyond = expect (world, NF_MSG_FETCHED);
+  cr_assert_eq (beyond->fetched.status, 0);
+  cr_assert_eq (beyond->fetched.length, 0);
+  cr_assert_eq (beyond->fetched.flags, NF_FLAG_LAST);
+  ask_fetch (2, 4711, 0, 100);
+  g_autoptr (NfMsg) nothing = expect (world, NF_MSG_FETCHED);
+  cr_assert_eq (nf_status_to_errno (nothing->fetched.status), ESTALE);
+  cr_assert_eq (nothing->fetched.flags, NF_FLAG_LAST);
+  ask_fetch (3, ROOT, 0, 100);
+  g_autoptr (NfMsg) dir = expect (world, NF_MSG_FETCHED);
+  cr_assert_neq (dir->fetched.status, 0);
+}
+
+Test (sites, a_listing_has_the_object_and_all_entries)
+{
+  NfMsg msg = { .type = NF_MSG_LIST, .list = { SHARE, 3, ROOT } };
+  g_autoptr (GHashTable) seen = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  guint entries = 0, frames = 0;
+  gboolean last = FALSE;
+  NfFid file;
+
+  for (guint i = 0; i < 3000; i++)
+    {
+      g_autofree char *name = g_strdup_printf ("file-%u", i);
+      cr_assert_eq (do_create (world, ROOT, name, 0644, 0, &file), 0);
+    }
+  g_autofree char *behind = path_of (world, "unknown");
+  cr_assert (g_file_set_contents (behind, "content", 7, NULL));
+  cr_assert_eq (do_symlink (world, ROOT, "link", "target", NULL), 0);
+  cr_assert_eq (do_setxattr (world, file, "user.x", "1", 1), 0);
+  nf_sim_connect (world->sim, "a", "b");
+  nf_sim_send (world->sim, "b", "a", TRUE, &msg);
+  while (!last)
+    {
+      g_autoptr (NfMsg) listed = expect (world, NF_MSG_LISTED);
+      NfReader reader = nf_reader (listed->listed.entries);
+      NfDirEntry entry;
+      cr_assert_eq (listed->listed.status, 0);
+      frames++;
+      while (nf_dir_entry_decode (&reader, &entry))
+        {
+          char *name = nf_slice_dup (entry.name);
+          cr_assert_neq (entry.attr.fid, NF_FID_NONE);
+          cr_assert_eq (entries == 0, name[0] == '\0');
+          if (g_str_equal (name, "unknown"))
+            cr_assert (entry.has_data && nf_slice_equal (entry.data, nf_slice_str ("content")));
+          if (g_str_equal (name, "link"))
+            cr_assert (nf_slice_equal (entry.target, nf_slice_str ("target")));
+          if (g_str_equal (name, "file-2999"))
+            cr_assert_gt (entry.xattrs.len, 0);
+          cr_assert (g_hash_table_add (seen, name));
+          entries++;
+        }
+      cr_assert_not (reader.failed);
+      last = listed->listed.flags & NF_FLAG_LAST;
+    }
+  cr_assert_eq (entries, 3003);
+  cr_assert_gt (frames, 1);
+}
+
+Test (sites, hashes_are_those_of_the_blocks)
+{
+  NfMsg msg = { .type = NF_MSG_HASH };
+  g_autofree guint8 *data = g_malloc (10000);
+  XXH128_canonical_t expected;
+  NfFid file;
+
+  for (guint i = 0; i < 10000; i++)
+    data[i] = (guint8)(i * 7);
+  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
+  cr_assert_eq (do_write (world, file, 0, 0, data, 10000), 0);
+  nf_sim_connect (world->sim, "a", "b");
+  msg.hash.share = SHARE;
+  msg.hash.fid = file;
+  msg.hash.length = 1000000;
+  msg.hash.block = 4096;
+  nf_sim_send (world->sim, "b", "a", TRUE, &msg);
+  g_autoptr (NfMsg) hashed = expect (world, NF_MSG_HASHED);
+  cr_assert_eq (hashed->hashed.size, 10000);
+  cr_assert_eq (hashed->hashed.hashes.len, 3 * 16);
+  XXH128_canonicalFromHash (&expected, XXH3_128bits (data + 8192, 10000 - 8192));
+  cr_assert_eq (memcmp (hashed->hashed.hashes.data + 32, expected.digest, 16), 0);
+}
+
+/* ---- slow sites ---- */
+
+/* More than its connection takes: the rest waits in the journal and comes when there is room. */
+Test (sites, ops_for_a_slow_site_wait_in_the_journal)
+{
+  NfPosition position = begin ();
+  g_autofree guint8 *data = g_malloc0 (60000);
+  NfRecord record;
+  NfFid file;
+
+  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
+  for (guint i = 0; i < 40; i++)
+    cr_assert_eq (do_write (world, file, i * 60000, 0, data, 60000), 0);
+  cr_assert_leq (world->a->host.queued (world->a, "b", FALSE), 512 * 1024);
+  for (guint i = 0; i < 41; i++)
+    nf_msg_free (next_op (&position, &record));
+}
