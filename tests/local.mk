@@ -172,3 +172,7 @@ tests_test_primary_sites_SOURCES = tests/test-primary-sites.c $(PRIMARY_HELP)
 tests_test_primary_sites_LDADD = $(SYNC_UNIT)
 tests_test_primary_crash_SOURCES = tests/test-primary-crash.c $(PRIMARY_HELP)
 tests_test_primary_crash_LDADD = $(SYNC_UNIT)
+
+stress_programs += tests/stress-store
+tests_stress_store_SOURCES = tests/stress-store.c
+tests_stress_store_LDADD = $(SYNC_LIBS)
