@@ -35,17 +35,23 @@ exists ()
   [ -e "$1" ]
 }
 
+# says TEXT PATTERN: wherever the text's lines were folded.
+says ()
+{
+  tr -s '[:space:]' ' ' <<<"$1" | grep -q -- "$2"
+}
+
 # status_says SITE PATTERN
 status_says ()
 {
   status "$1"
-  grep -q -- "$2" <<<"$out"
+  says "$out" "$2"
 }
 
 # expect_text TEXT PATTERN
 expect_text ()
 {
-  grep -q -- "$2" <<<"$1" || fail "expected \"$2\" in: $1"
+  says "$1" "$2" || fail "expected \"$2\" in: $1"
 }
 
 sites london nyc
@@ -108,7 +114,7 @@ sed -i 's/^serial.*/serial = seven/' "$NF_TMP/server.map"
 out=$(site_nearfs london map load 2>&1) && fail "a wrong map was taken"
 expect_text "$out" "server.map:2: serial = seven; expected"
 expect "the share after that" "$(cat "$(mnt london)/more/three")" three
-site_nearfs london status | grep -q 'serial = seven' || fail "status doesn't name the wrong map"
+status_says london 'serial = seven' || fail "status doesn't name the wrong map"
 write_map 3
 site_nearfs london map load >/dev/null || fail "map load"
 site_nearfs nyc map load >/dev/null || fail "map load"
@@ -145,6 +151,37 @@ wait_in_step
 wait_for 20 is_in_step nyc || fail "nyc isn't in step: $out"
 trees_equal more || fail "the trees differ"
 find "$NF_TMP/nyc/srv/more/.nearfs/quarantine" -name stray | grep -q . || fail "what was there is lost"
+
+# Only root can call as somebody else; "daemon" is user 1 everywhere.
+if [ "$(id -u)" -eq 0 ]; then
+  say "whose calls they are"
+  mkdir -m 1777 "$(mnt london)/projects/open"
+  NF_KEYS[projects]='users = *'
+  write_map 4
+  site_nearfs london map load >/dev/null || fail "map load"
+  site_nearfs nyc map load >/dev/null || fail "map load"
+  wait_for 20 is_in_step nyc || fail "not in step after the map: $out"
+  setpriv --reuid daemon --regid daemon --init-groups touch "$(mnt nyc)/projects/open/daemons" ||
+    fail "daemon can't write"
+  touch "$(mnt nyc)/projects/open/roots" || fail "squashed root can't write where all may"
+  touch "$(mnt nyc)/projects/roots" 2>/dev/null && fail "squashed root wrote to root's directory"
+  wait_in_step
+  for site in london nyc; do
+    expect "the owner at $site" \
+      "$(cd "$(mnt "$site")/projects/open" && stat -c %U daemons roots | xargs)" 'daemon nobody'
+  done
+  NF_KEYS[projects]=$'users = *; root\nwriters = london'
+  write_map 5
+  site_nearfs london map load >/dev/null || fail "map load"
+  site_nearfs nyc map load >/dev/null || fail "map load"
+  wait_for 20 is_in_step nyc || fail "not in step after the map: $out"
+  touch "$(mnt nyc)/projects/roots" 2>/dev/null && fail "nyc isn't a writer and wrote"
+  NF_KEYS[projects]='users = *; root'
+  write_map 6
+  site_nearfs london map load >/dev/null || fail "map load"
+  site_nearfs nyc map load >/dev/null || fail "map load"
+  wait_for 20 is_in_step nyc || fail "not in step after the map: $out"
+fi
 
 say "umount"
 exec 7>"$(mnt nyc)/projects/busy"
