@@ -8,6 +8,7 @@ set -u
 : "${NF_SRC:=$(cd "$(dirname "$0")/.." && pwd)}"
 : "${NF_BUILD:=$NF_SRC}"
 PEER=${NF_HUB_PEER:-$NF_BUILD/tests/hub-peer}
+LINK=${NF_LINK:-$NF_BUILD/tests/nf-link}
 SSHD=$(PATH=$PATH:/usr/sbin:/sbin command -v sshd || true)
 ME=$(id -un)
 
@@ -20,13 +21,14 @@ fail ()
 [ -n "$SSHD" ] || fail "there is no sshd (Debian: openssh-server)"
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/nf-net-XXXXXX")
 SSHD_PID=
+LINK_PID=
 
 cleanup ()
 {
   local status=$?
   stop far
   stop near
-  [ -z "$SSHD_PID" ] || kill "$SSHD_PID" 2>/dev/null
+  [ -z "$SSHD_PID$LINK_PID" ] || kill $SSHD_PID $LINK_PID 2>/dev/null
   if [ "$status" -ne 0 ]; then
     tail -n 20 "$DIR"/*.log >&2
   fi
@@ -132,6 +134,7 @@ know_host ()
   printf '[127.0.0.1]:%s %s\n' "$PORT" "$(cut -d' ' -f1,2 "$1")" >"$DIR/known_hosts"
 }
 
+# write_map PORT
 write_map ()
 {
   cat >"$DIR/map" <<END
@@ -141,7 +144,7 @@ serial = 1
 ssh = none
 [site far]
 ssh = $ME@127.0.0.1
-port = $PORT
+port = $1
 [share s]
 mount = /s
 local = far:$DIR/srv/far
@@ -171,7 +174,7 @@ unset SSH_AUTH_SOCK
 : >"$DIR/ssh_config"
 mkdir "$DIR/srv"
 start_sshd
-write_map
+write_map "$PORT"
 printf '[site]\nname = far\nroots = %s/srv\nruntime = %s/far.run\nheartbeat = 2\n' "$DIR" "$DIR" >"$DIR/far.conf"
 
 # works TRANSPORT: everything is right.
@@ -208,6 +211,59 @@ works ()
   stop far
 }
 
+# start_link DELAY_MS RATE: a way to sshd through the emulator, on LINK_PORT.
+start_link ()
+{
+  mkfifo "$DIR/link.out"
+  "$LINK" --listen 127.0.0.1:0 --to "127.0.0.1:$PORT" --delay "$1" --rate "$2" --control "$DIR/link.sock" \
+    >"$DIR/link.out" 2>>"$DIR/link.log" &
+  LINK_PID=$!
+  exec {out}<"$DIR/link.out"
+  IFS= read -r -t 20 LINK_PORT <&"$out" || fail "nf-link doesn't start"
+  LINK_PORT=${LINK_PORT##*[!0-9]}
+  rm "$DIR/link.out"
+}
+
+stop_link ()
+{
+  kill "$LINK_PID"
+  wait "$LINK_PID" 2>/dev/null
+  LINK_PID=
+  exec {out}<&-
+}
+
+# far_away TRANSPORT: 50 ms away, with a link that goes dead without a word.
+far_away ()
+{
+  local before
+  start_link 25 0
+  write_map "$LINK_PORT"
+  printf '[127.0.0.1]:%s %s\n' "$LINK_PORT" "$(cut -d' ' -f1,2 "$DIR/host.pub")" >>"$DIR/known_hosts"
+  near_conf "$1" "heartbeat = 2"
+  start far
+  start near
+  expect ok near wait-up far
+  expect ok near wait-bulk far
+  expect us near ping far 5
+  expect MB/s near push far bulk 16 256
+  if [ -n "${MEASURE-}" ]; then
+    printf '%s, 50 ms: ping %s; bulk push %s, pull %s\n' "$1" "$(ask near ping far 20)" \
+      "$(ask near push far bulk 512 256)" "$(ask near pull far bulk 512 256)"
+  fi
+  before=$SECONDS
+  "$LINK" --ctl "$DIR/link.sock" cut >/dev/null || fail "nf-link: cut"
+  expect ok near wait-down far
+  expect ok far wait-down near
+  [ $((SECONDS - before)) -le 6 ] || fail "a dead link was found after $((SECONDS - before)) s"
+  "$LINK" --ctl "$DIR/link.sock" heal >/dev/null || fail "nf-link: heal"
+  expect ok near wait-up far
+  expect us near ping far 2
+  stop near
+  stop far
+  stop_link
+  write_map "$PORT"
+}
+
 # refused TRANSPORT TEXT: the near site's error contains it.
 refused ()
 {
@@ -222,6 +278,7 @@ refused ()
 [ "${1-}" != --measure ] || MEASURE=1
 for transport in libssh ssh; do
   works "$transport"
+  far_away "$transport"
 
   start far
   : >"$DIR/known_hosts"
