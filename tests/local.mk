@@ -176,3 +176,7 @@ tests_test_primary_crash_LDADD = $(SYNC_UNIT)
 stress_programs += tests/stress-store
 tests_stress_store_SOURCES = tests/stress-store.c
 tests_stress_store_LDADD = $(SYNC_LIBS)
+
+stress_programs += tests/stress-primary
+tests_stress_primary_SOURCES = tests/stress-primary.c
+tests_stress_primary_LDADD = $(SYNC_LIBS)
