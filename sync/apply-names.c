@@ -19,6 +19,7 @@ typedef struct
   guint flags;
   NfFid touched[4]; /* objects that had or have one of the names */
   guint n_touched;
+  gint64 mtimes[2]; /* of the parents */
 } Names;
 
 static void
@@ -217,17 +218,31 @@ set_names (Names *names)
   return err;
 }
 
-static int
-set_parents_mtime (Names *names)
+/* What the parents' mtimes are to be afterwards: the op's time, or, where newer is known, what they are now. */
+static void
+find_mtimes (Names *names)
 {
   static const guint keep[] = { NF_APPLY_KEEP_PARENT_0, NF_APPLY_KEEP_PARENT_1 };
-  NfAttr attr = { .mtime = names->record->time };
+  NfAttr attr;
 
   for (guint i = 0; i < names->record->n_names; i++)
     {
+      names->mtimes[i] = names->record->time;
+      if ((names->flags & keep[i])
+          && nf_tree_stat (names->share->tree, names->record->names[i].parent, &attr) == 0)
+        names->mtimes[i] = attr.mtime;
+    }
+}
+
+static int
+set_mtimes (Names *names)
+{
+  for (guint i = 0; i < names->record->n_names; i++)
+    {
       NfFid parent = names->record->names[i].parent;
+      NfAttr attr = { .mtime = names->mtimes[i] };
       gboolean again = i > 0 && names->record->names[0].parent == parent;
-      if (again || (names->flags & keep[i]) || !nf_apply_here (names->share, parent))
+      if (again || !nf_apply_here (names->share, parent))
         continue;
       int err = nf_tree_set_attr (names->share->tree, parent, -1, NF_SET_MTIME, &attr);
       if (err != 0)
@@ -271,9 +286,10 @@ nf_apply_names (NfShare *share, const NfRecord *record, guint flags, GArray *los
 
   if (err != 0)
     return err;
+  find_mtimes (&names);
   err = set_names (&names);
   if (err == 0)
-    err = set_parents_mtime (&names);
+    err = set_mtimes (&names);
   find_lost (&names, lost);
   /* What was done of it is on disk, even if something failed after it. */
   int committed = nf_index_commit (share->index);

@@ -43,6 +43,7 @@ struct NfOp
   gboolean own;     /* of this site */
   gboolean redone;  /* may have been applied, wholly or in part, before a crash */
   gboolean turn;    /* nothing that it depends on is before it */
+  gboolean noted;   /* its content is in place, or somebody else's care: only its mtime is left */
   gint64 since_ms;
   NfTransfer *transfer; /* whose completion it waits for, or NULL */
   GList *link;          /* in `undone` */
@@ -99,6 +100,7 @@ struct NfReplica
   guint64 missing_bytes;   /* content under way */
   guint64 taken_seq;       /* ops up to here are applied or in undone_seqs */
   GHashTable *undone_seqs; /* of seq */
+  GHashTable *unsure;      /* of fid, whose size isn't the tree's: it is being healed */
   GHashTable *marks;       /* key → seq */
   GHashTable *marks_of;    /* seq → GArray of keys */
   GHashTable *mark_fids;   /* fid → seq: which of the marks are of objects */
@@ -142,6 +144,7 @@ const NfStamp *nf_replica_stamp (NfReplica *replica, NfFid fid); /* never NULL *
 NfStamp *nf_replica_stamp_edit (NfReplica *replica, NfFid fid);
 void nf_replica_sweep_stamps (NfReplica *replica);
 void nf_replica_bury (NfReplica *replica);
+void nf_replica_set_unsure (NfReplica *replica, NfFid fid, gboolean unsure);
 /* Does OP change content: a range or the size? */
 gboolean nf_op_is_content (const NfOp *op);
 /* And are its bytes missing? */

@@ -190,13 +190,13 @@ narrow_names (NfReplica *replica, NfRecord *record, guint *flags)
 }
 
 static gboolean
-narrow_attr (NfReplica *replica, NfRecord *record)
+narrow_attr (NfReplica *replica, const NfOp *op, NfRecord *record)
 {
   const NfStamp *stamp = nf_replica_stamp (replica, record->fid);
 
   if (stamp->attr >= record->seq)
     record->mask &= NF_SET_SIZE;
-  if (stamp->data >= record->seq)
+  if (stamp->data >= record->seq || op->noted)
     record->mask &= ~(guint32)NF_SET_SIZE;
   return record->mask != 0;
 }
@@ -214,7 +214,7 @@ narrow_data (NfReplica *replica, const NfOp *op, NfRecord *record, guint *flags)
 {
   const NfStamp *stamp = nf_replica_stamp (replica, record->fid);
 
-  if (stamp->data >= record->seq)
+  if (stamp->data >= record->seq || op->noted)
     to_attr (record, stamp->attr >= record->seq ? 0 : NF_SET_MTIME);
   else if (nf_op_lacks_bytes (op))
     to_attr (record, NF_SET_SIZE | (stamp->attr >= record->seq ? 0 : NF_SET_MTIME));
@@ -231,7 +231,7 @@ narrow (NfReplica *replica, const NfOp *op, NfRecord *record, guint *flags)
     case NF_OP_NAMES:
       return narrow_names (replica, record, flags);
     case NF_OP_ATTR:
-      return narrow_attr (replica, record);
+      return narrow_attr (replica, op, record);
     case NF_OP_XATTR:
       return nf_replica_stamp (replica, record->fid)->attr < record->seq;
     case NF_OP_DATA:
@@ -305,6 +305,15 @@ note_suspects (NfReplica *replica, const NfRecord *record, guint64 before)
     }
 }
 
+static void
+debug_op (NfReplica *replica, const NfRecord *record, gboolean left)
+{
+  if (g_log_writer_default_would_drop (G_LOG_LEVEL_DEBUG, G_LOG_DOMAIN))
+    return;
+  g_autofree char *line = nf_record_describe (record);
+  g_debug ("share %s: %s%s", replica->share->conf.name, line, left ? "" : " (known already)");
+}
+
 /* 0, or -errno if there is no space for it now. */
 static int
 carry_out (NfReplica *replica, NfOp *op)
@@ -313,7 +322,9 @@ carry_out (NfReplica *replica, NfOp *op)
   guint flags = op->own ? NF_APPLY_OWN : 0;
   guint64 suspects = nf_index_suspects (replica->share->index);
 
-  if (!narrow (replica, op, &record, &flags))
+  gboolean left = narrow (replica, op, &record, &flags);
+  debug_op (replica, &op->record, left);
+  if (!left)
     return 0;
   int err = nf_apply_with (replica->share, &record, op->data, flags, replica->lost);
   if (is_no_space (err))
@@ -349,11 +360,13 @@ step (NfReplica *replica, NfOp *op)
 {
   if (op->transfer)
     return FALSE;
-  if (nf_op_is_content (op) && nf_replica_stamp (replica, op->record.fid)->data < op->position.seq)
+  if (nf_op_is_content (op) && !op->noted
+      && nf_replica_stamp (replica, op->record.fid)->data < op->position.seq)
     {
-      gboolean lacks = nf_op_lacks_bytes (op);
-      if (nf_transfers_find (replica->transfers, op->record.fid)
-          || (lacks && !only_note_range (replica, op)))
+      NfTransfer *transfer = nf_transfers_find (replica->transfers, op->record.fid);
+      if (transfer && transfer->heals)
+        nf_transfers_note (replica->transfers, transfer, op);
+      else if (transfer || (nf_op_lacks_bytes (op) && !only_note_range (replica, op)))
         {
           nf_transfers_attach (replica->transfers, op);
           return FALSE;
@@ -423,8 +436,11 @@ ask_early (NfReplica *replica, NfOp *op, gboolean free)
   NfObject object;
   gboolean here
       = nf_index_get (replica->share->index, op->record.fid, &object) && object.ident.ino != 0;
-  gboolean under_way = nf_transfers_find (replica->transfers, op->record.fid) != NULL;
+  NfTransfer *transfer = nf_transfers_find (replica->transfers, op->record.fid);
+  gboolean under_way = transfer != NULL;
 
+  if (transfer && transfer->heals)
+    return; /* takes note of it in its turn */
   if (!under_way && (!nf_op_lacks_bytes (op) || (free && op->redone)))
     return;
   /* A file that isn't here comes with an op before this one; one that isn't trusted is somebody else's care. */

@@ -211,10 +211,31 @@ is_trusted (NfReplica *replica, NfFid fid, guint32 mask)
   return TRUE;
 }
 
+void
+nf_replica_set_unsure (NfReplica *replica, NfFid fid, gboolean unsure)
+{
+  pthread_mutex_lock (&replica->lock);
+  if (unsure)
+    g_hash_table_add (replica->unsure, number (fid));
+  else
+    g_hash_table_remove (replica->unsure, &fid);
+  pthread_mutex_unlock (&replica->lock);
+}
+
+static gboolean
+is_unsure (NfReplica *replica, NfFid fid)
+{
+  pthread_mutex_lock (&replica->lock);
+  gboolean unsure = g_hash_table_contains (replica->unsure, &fid);
+  pthread_mutex_unlock (&replica->lock);
+  return unsure;
+}
+
 static gboolean
 serves_object (NfReplica *replica, NfFid fid, guint32 mask)
 {
-  return !is_marked (replica, nf_key_fid (fid)) && is_trusted (replica, fid, mask);
+  return !is_unsure (replica, fid) && !is_marked (replica, nf_key_fid (fid))
+         && is_trusted (replica, fid, mask);
 }
 
 static gboolean

@@ -39,6 +39,7 @@ nf_replica_unref (NfReplica *replica)
   g_hash_table_unref (replica->stamps);
   g_hash_table_unref (replica->redo_undone);
   g_hash_table_unref (replica->undone_seqs);
+  g_hash_table_unref (replica->unsure);
   nf_replica_marks_clear (replica);
   g_array_unref (replica->lost);
   pthread_mutex_destroy (&replica->work);
@@ -257,6 +258,7 @@ nf_replica_new (NfShare *share, GError **error)
   replica->stamps = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
   replica->redo_undone = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   replica->undone_seqs = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
+  replica->unsure = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   replica->lost = g_array_new (FALSE, FALSE, sizeof (NfFid));
   nf_replica_marks_init (replica);
   replica->transfers = nf_transfers_new (replica);

@@ -260,3 +260,16 @@ nf_segments_whole (const NfSegments *segments, guint64 end)
     }
   return offset >= end;
 }
+
+gboolean
+nf_segments_covered (const NfSegments *segments, guint64 start, guint64 end, guint64 seq)
+{
+  for (guint i = find (segments, start); start < end && i < segments->array->len; i++)
+    {
+      const NfSegment *segment = nf_segments_at (segments, i);
+      if (segment->start > start || segment->state == NF_SEG_WANTED || segment->stamp < seq)
+        return FALSE;
+      start = segment->end;
+    }
+  return start >= end;
+}

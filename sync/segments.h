@@ -50,6 +50,8 @@ void nf_segments_unask (NfSegments *segments, guint64 request);
 
 gboolean nf_segments_complete (const NfSegments *segments);
 gboolean nf_segments_to_ask (const NfSegments *segments);
+/* START to END is here, as of SEQ at least. */
+gboolean nf_segments_covered (const NfSegments *segments, guint64 start, guint64 end, guint64 seq);
 guint64 nf_segments_missing (const NfSegments *segments); /* bytes */
 guint64 nf_segments_newest (const NfSegments *segments);  /* the greatest stamp */
 /* Everything from 0 to END is staged or a hole. */

@@ -50,6 +50,13 @@ find_attributes (Switch *sw)
       known = transfer->hash_seq;
       sw->size = transfer->hash_size;
     }
+  if (transfer->noted_seq > known)
+    {
+      known = transfer->noted_seq;
+      sw->size = transfer->noted_size;
+      if (transfer->noted_mtime != 0 && !keep_mtime)
+        sw->mtime = transfer->noted_mtime;
+    }
   sw->foreign = transfer->heals;
   for (GList *l = transfer->ops.head; l; l = l->next)
     {
@@ -180,8 +187,9 @@ copy_segment (int from, int to, guint64 offset, guint64 end)
   return 0;
 }
 
+/* What there is of FROM to UNTIL, as far as the file goes. */
 static int
-copy_segments (Switch *sw)
+copy_segments (Switch *sw, guint64 from, guint64 until)
 {
   NfTransfer *transfer = sw->transfer;
   int err = 0;
@@ -189,14 +197,14 @@ copy_segments (Switch *sw)
   for (guint i = 0; err == 0 && i < nf_segments_count (&transfer->segments); i++)
     {
       const NfSegment *segment = nf_segments_at (&transfer->segments, i);
-      if (segment->start >= sw->size || segment->state == NF_SEG_LOCAL)
+      guint64 start = MAX (segment->start, from);
+      guint64 end = MIN (MIN (segment->end, sw->size), until);
+      if (start >= end || segment->state == NF_SEG_LOCAL || segment->state == NF_SEG_WANTED)
         continue;
-      guint64 end = MIN (segment->end, sw->size);
       if (segment->state == NF_SEG_STAGED)
-        err = copy_segment (transfer->staging, sw->file, segment->start, end);
+        err = copy_segment (transfer->staging, sw->file, start, end);
       else
-        err = nf_apply_range (sw->file, NF_RANGE_HOLE, segment->start, end - segment->start,
-                              NF_SLICE_NONE);
+        err = nf_apply_range (sw->file, NF_RANGE_HOLE, start, end - start, NF_SLICE_NONE);
     }
   return err;
 }
@@ -258,7 +266,7 @@ switch_in_place (Switch *sw)
   if (err == 0)
     err = write_ops (sw);
   if (err == 0)
-    err = copy_segments (sw);
+    err = copy_segments (sw, 0, G_MAXUINT64);
   if (err == 0)
     err = set_size_and_time (sw, sw->file);
   return err;
@@ -276,6 +284,23 @@ may_replace (const Switch *sw)
          && !nf_opens_writers (sw->replica->share->opens, transfer->fid);
 }
 
+/* Puts the staging file in the file's place, which is no change of the directory that anybody is to see. */
+static int
+switch_file (NfShare *share, NfFid fid)
+{
+  char name[NF_NAME_LEN_MAX + 1];
+  NfFid parent = NF_FID_NONE;
+  NfAttr attr;
+
+  if (!nf_index_first_name (share->index, fid, &parent, name)
+      || nf_tree_stat (share->tree, parent, &attr) != 0)
+    parent = NF_FID_NONE;
+  int err = nf_tree_switch_file (share->tree, fid);
+  if (err == 0 && parent != NF_FID_NONE)
+    err = nf_tree_set_attr (share->tree, parent, -1, NF_SET_MTIME, &attr);
+  return err;
+}
+
 static int
 replace (Switch *sw)
 {
@@ -285,7 +310,7 @@ replace (Switch *sw)
   if (err == 0)
     err = set_size_and_time (sw, sw->transfer->staging);
   if (err == 0)
-    err = nf_tree_switch_file (share->tree, sw->transfer->fid);
+    err = switch_file (share, sw->transfer->fid);
   if (err != 0)
     return err;
   nf_opens_switched (share->opens, sw->transfer->fid);
@@ -314,29 +339,80 @@ carry_out (Switch *sw, gboolean suspect)
   return err;
 }
 
+static int
+open_switch (Switch *sw)
+{
+  NfShare *share = sw->replica->share;
+  NfTransfer *transfer = sw->transfer;
+  int err = 0;
+
+  sw->file = nf_apply_open (share, transfer->fid);
+  if (sw->file < 0)
+    return sw->file;
+  /* Ops with bytes may have to go over what is staged, even if nothing was. */
+  if (transfer->staging < 0)
+    err = nf_tree_stage_file (share->tree, transfer->fid, &transfer->staging);
+  if (err == 0 && fstat (sw->file, &sw->st) != 0)
+    err = -errno;
+  if (err != 0)
+    (void)close (sw->file);
+  return err;
+}
+
+static int
+switch_op (Switch *sw, const NfOp *op)
+{
+  gboolean resize = op->record.kind != NF_OP_DATA;
+  guint64 start = resize ? op->record.attr.size : op->record.offset;
+  guint64 end
+      = resize ? MAX (start, (guint64)sw->st.st_size) : op->record.offset + op->record.length;
+  int err = nf_dirty_add (sw->replica->share, sw->transfer->fid, start, end);
+
+  sw->size = op->record.attr.size;
+  sw->mtime = (gint64)sw->st.st_mtim.tv_sec * G_GINT64_CONSTANT (1000000000)
+              + sw->st.st_mtim.tv_nsec; /* the op itself sets it, in its turn */
+  if (err == 0 && !nf_op_lacks_bytes (op))
+    err = write_op (sw, op);
+  if (err == 0)
+    err = copy_segments (sw, start, end);
+  return err != 0 ? err : set_size_and_time (sw, sw->file);
+}
+
+int
+nf_transfer_switch_op (NfReplica *replica, NfTransfer *transfer, const NfOp *op)
+{
+  Switch sw = { .replica = replica, .transfer = transfer, .seq = op->position.seq };
+  NfObject object;
+
+  if (!nf_index_get (replica->share->index, transfer->fid, &object) || object.ident.ino == 0)
+    return 0;
+  int err = open_switch (&sw);
+  if (err != 0)
+    return err;
+  err = switch_op (&sw, op);
+  if (err == 0 && !(object.suspect & NF_SUSPECT_DATA))
+    err = nf_dirty_clear (replica->share, transfer->fid);
+  if (err == 0 && !op->own)
+    nf_apply_invalidate (replica->share, NF_INVAL_DATA, transfer->fid, 0, 0);
+  (void)close (sw.file);
+  return err;
+}
+
 int
 nf_transfer_switch (NfReplica *replica, NfTransfer *transfer, guint64 seq)
 {
   Switch sw = { .replica = replica, .transfer = transfer, .seq = seq };
   NfObject object;
-  int err = 0;
+  int err;
 
   if (!nf_index_get (replica->share->index, transfer->fid, &object) || object.ident.ino == 0)
     return 0; /* it went, or never came */
-  sw.file = nf_apply_open (replica->share, transfer->fid);
-  if (sw.file < 0)
-    return sw.file;
-  /* Ops with bytes may have to go over what is staged, even if nothing was. */
-  if (transfer->staging < 0)
-    err = nf_tree_stage_file (replica->share->tree, transfer->fid, &transfer->staging);
-  if (err == 0 && fstat (sw.file, &sw.st) != 0)
-    err = -errno;
-  if (err == 0)
-    {
-      find_attributes (&sw);
-      nf_host_point (replica->share->host, "replica-switch");
-      err = carry_out (&sw, object.suspect & NF_SUSPECT_DATA);
-    }
+  err = open_switch (&sw);
+  if (err != 0)
+    return err;
+  find_attributes (&sw);
+  nf_host_point (replica->share->host, "replica-switch");
+  err = carry_out (&sw, object.suspect & NF_SUSPECT_DATA);
   (void)close (sw.file);
   return err;
 }

@@ -120,6 +120,8 @@ nf_transfer_end (NfTransfers *transfers, NfTransfer *transfer)
 
   while ((op = g_queue_pop_head (&transfer->ops)))
     nf_replica_resume (transfers->replica, op);
+  if (transfer->noted_seq > 0)
+    nf_replica_set_unsure (transfers->replica, fid, FALSE);
   transfers->inflight -= transfer->inflight;
   g_hash_table_foreach_remove (transfers->requests, is_of, &fid);
   if (transfer->staging >= 0)
@@ -145,6 +147,9 @@ nf_transfers_drop_all (NfTransfers *transfers)
   g_hash_table_remove_all (transfers->requests);
   g_hash_table_remove_all (transfers->by_fid);
   transfers->inflight = 0;
+  pthread_mutex_lock (&transfers->replica->lock);
+  g_hash_table_remove_all (transfers->replica->unsure);
+  pthread_mutex_unlock (&transfers->replica->lock);
 }
 
 /* ---- what is wanted ---- */
@@ -165,6 +170,40 @@ nf_transfers_attach (NfTransfers *transfers, NfOp *op)
   if (nf_op_lacks_bytes (op))
     nf_segments_want (&transfer->segments, op->record.offset, op->record.offset + op->record.length,
                       op->position.seq);
+}
+
+/* The range that OP changes. A change of size makes zeros of all that lies behind it, as far as anything does. */
+static void
+range_of (const NfTransfer *transfer, const NfOp *op, guint64 *ret_start, guint64 *ret_end)
+{
+  guint n = nf_segments_count (&transfer->segments);
+  guint64 known = n > 0 ? nf_segments_at (&transfer->segments, n - 1)->end : 0;
+
+  if (op->record.kind == NF_OP_DATA)
+    {
+      *ret_start = op->record.offset;
+      *ret_end = op->record.offset + op->record.length;
+      return;
+    }
+  *ret_start = op->record.attr.size;
+  *ret_end = MAX (known, MAX (transfer->hash_end, *ret_start));
+}
+
+void
+nf_transfers_note (NfTransfers *transfers, NfTransfer *transfer, NfOp *op)
+{
+  guint64 start, end;
+
+  range_of (transfer, op, &start, &end);
+  nf_segments_want (&transfer->segments, start, end, op->position.seq);
+  if (start < end)
+    (void)nf_dirty_add (transfers->replica->share, transfer->fid, start, end);
+  transfer->noted_seq = op->position.seq;
+  transfer->noted_size = op->record.attr.size;
+  transfer->noted_mtime
+      = op->record.kind == NF_OP_DATA ? op->record.attr.mtime : transfer->noted_mtime;
+  op->noted = TRUE;
+  nf_replica_set_unsure (transfers->replica, transfer->fid, TRUE);
 }
 
 typedef struct
@@ -208,6 +247,12 @@ nf_transfers_heal (NfTransfers *transfers, NfFid fid)
   transfer->need = MAX (replica->received.seq, nf_replica_stamp (replica, fid)->data);
   if (!nf_dirty_each (replica->share, fid, want_dirty, &want))
     begin_whole (transfer, &attr);
+  NfOp *op;
+  while ((op = g_queue_pop_head (&transfer->ops)))
+    {
+      nf_transfers_note (transfers, transfer, op);
+      nf_replica_resume (replica, op);
+    }
   return 0;
 }
 
@@ -274,6 +319,40 @@ switch_in (NfTransfers *transfers, NfTransfer *transfer, guint64 seq)
   nf_transfer_end (transfers, transfer);
 }
 
+/* The first op of TRANSFER has waited for long, and what it needs itself is there. */
+static gboolean
+is_starved (NfReplica *replica, NfTransfer *transfer)
+{
+  const NfOp *op = g_queue_peek_head (&transfer->ops);
+  guint64 seq;
+
+  if (transfer->heals || transfer->paused || !op || !op->turn
+      || nf_replica_now_ms (replica) - op->since_ms < NF_STARVED_MS)
+    return FALSE;
+  if (is_complete (transfer, &seq) && seq <= replica->loaded.seq)
+    return FALSE;
+  return !nf_op_lacks_bytes (op)
+         || nf_segments_covered (&transfer->segments, op->record.offset,
+                                 op->record.offset + op->record.length, op->position.seq);
+}
+
+static void
+switch_first (NfTransfers *transfers, NfTransfer *transfer)
+{
+  NfReplica *replica = transfers->replica;
+  NfOp *op = g_queue_peek_head (&transfer->ops);
+  int err = nf_transfer_switch_op (replica, transfer, op);
+
+  if (err != 0)
+    {
+      nf_transfer_pause (transfers, transfer, err);
+      return;
+    }
+  g_queue_pop_head (&transfer->ops);
+  op->noted = TRUE;
+  nf_replica_resume (replica, op);
+}
+
 static void
 switch_all (NfTransfers *transfers)
 {
@@ -284,11 +363,13 @@ switch_all (NfTransfers *transfers)
 
   g_hash_table_iter_init (&iter, transfers->by_fid);
   while (g_hash_table_iter_next (&iter, NULL, &value))
-    if (may_switch (transfers->replica, value, &seq))
+    if (may_switch (transfers->replica, value, &seq) || is_starved (transfers->replica, value))
       g_ptr_array_add (due, value);
   for (guint i = 0; i < due->len; i++)
     if (may_switch (transfers->replica, due->pdata[i], &seq))
       switch_in (transfers, due->pdata[i], seq);
+    else if (is_starved (transfers->replica, due->pdata[i]))
+      switch_first (transfers, due->pdata[i]);
 }
 
 void

@@ -15,9 +15,12 @@
 #define NF_TRANSFERS_MAX (32 * 1024 * 1024)
 /* Of one request. */
 #define NF_TRANSFER_ASK_MAX (4 * 1024 * 1024)
+/* Content that has been waited for so long is put in place op by op as it comes: a file that is written to all the time
+ * is never complete. */
+#define NF_STARVED_MS 2000
 /* Healing compares by hashes of blocks of this size, so many bytes at a time, as it reads them on the strand. */
 #define NF_HASH_BLOCK (128 * 1024)
-#define NF_HASH_SPAN (16 * 1024 * 1024)
+#define NF_HASH_SPAN (4 * 1024 * 1024)
 
 typedef struct NfOp NfOp;
 typedef struct NfTransfer NfTransfer;
@@ -40,6 +43,10 @@ struct NfTransfer
   guint64 hash_request;
   guint64 hash_size; /* the file's size as of hash_seq */
   guint64 hash_seq;
+  guint64
+      noted_seq; /* the last op that a healing one has taken note of, with the size and mtime it gave */
+  guint64 noted_size;
+  gint64 noted_mtime;
   guint64 inflight;
   guint64 order; /* of beginning */
 };
@@ -57,6 +64,8 @@ guint64 nf_transfers_needs (NfTransfers *transfers);
 /* OP waits for the content of its file from now on: with bytes of its own missing (then a transfer begins if there is
  * none), or because a transfer is under way. */
 void nf_transfers_attach (NfTransfers *transfers, NfOp *op);
+/* TRANSFER heals: what OP changes is wanted as of it, and OP need not wait. */
+void nf_transfers_note (NfTransfers *transfers, NfTransfer *transfer, NfOp *op);
 /* The content of FID is suspect and is to be made right. -errno if it can't begin. */
 int nf_transfers_heal (NfTransfers *transfers, NfFid fid);
 
@@ -75,5 +84,7 @@ void nf_transfers_drop_all (NfTransfers *transfers);
 /* switch.c: the content of TRANSFER, complete and as of SEQ, takes the place of the file's. 0 or -errno; the file is
  * suspect while it is half done. */
 int nf_transfer_switch (NfReplica *replica, NfTransfer *transfer, guint64 seq);
+/* The same for OP alone, the first of TRANSFER's, whose range is complete. */
+int nf_transfer_switch_op (NfReplica *replica, NfTransfer *transfer, const NfOp *op);
 /* compare.c: compares the hashes of HASHED with the file here. What differs is wanted. */
 int nf_transfer_compare (NfReplica *replica, NfTransfer *transfer, const NfMsg *hashed);

@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/sim.h"
+
+/* A real primary ("a") and two real replicas ("b", "c") in one process, with everything left to chance: what is
+ * called where, how long messages take, when links are cut and sites restarted. At the end all three directories must
+ * be the same. NF_SIM_SEED=n runs that seed alone, NF_SIM_SEEDS=n so many of them. */
+
+#define SEEDS 12
+#define STEPS 400
+#define FIDS_MAX 48
+#define BIG (300 * 1024)
+
+static const char *const names[] = { "a", "b", "c", "d", "e", "f" };
+static const char *const site_names[] = { "a", "b", "c" };
+
+typedef struct
+{
+  NfSim *sim;
+  NfSimSite *sites[3];
+  char *dirs[3];
+  NfFid dirs_known[FIDS_MAX];
+  guint n_dirs;
+  NfFid files_known[FIDS_MAX];
+  guint n_files;
+  guint under_way;
+} World;
+
+typedef struct
+{
+  World *world;
+  NfMsgType type;
+} Made;
+
+static void
+open_site (World *world, guint i)
+{
+  static const char *const others[3][3]
+      = { { "b", "c", NULL }, { "a", "c", NULL }, { "a", "b", NULL } };
+  g_autoptr (GError) error = NULL;
+
+  cr_assert (nf_sim_open (world->sites[i], i == 0 ? NF_ROLE_PRIMARY : NF_ROLE_REPLICA,
+                          world->dirs[i], "a", others[i], &error),
+             "%s", error ? error->message : "?");
+}
+
+static World *
+world_new (guint32 seed)
+{
+  World *world = g_new0 (World, 1);
+
+  world->sim = nf_sim_new (seed);
+  for (guint i = 0; i < 3; i++)
+    {
+      world->sites[i] = nf_sim_site (world->sim, site_names[i]);
+      world->dirs[i] = nf_sim_make_dir ();
+      open_site (world, i);
+    }
+  world->dirs_known[world->n_dirs++] = NF_FID_ROOT;
+  return world;
+}
+
+static void
+world_free (World *world)
+{
+  nf_sim_free (world->sim);
+  for (guint i = 0; i < 3; i++)
+    nf_sim_remove_dir (world->dirs[i]);
+  g_free (world);
+}
+
+static void
+connect_all (World *world)
+{
+  nf_sim_connect (world->sim, "a", "b");
+  nf_sim_connect (world->sim, "a", "c");
+}
+
+/* ---- calls by chance ---- */
+
+static guint32
+chance (World *world, guint32 below)
+{
+  return nf_sim_random (world->sim, below);
+}
+
+static NfSlice
+any_name (World *world)
+{
+  return nf_slice_str (names[chance (world, G_N_ELEMENTS (names))]);
+}
+
+static NfFid
+any_dir (World *world)
+{
+  return world->dirs_known[chance (world, world->n_dirs)];
+}
+
+static NfFid
+any_file (World *world)
+{
+  return world->n_files > 0 ? world->files_known[chance (world, world->n_files)] : NF_FID_ROOT;
+}
+
+static void
+know (World *world, NfFid fid, gboolean dir)
+{
+  NfFid *table = dir ? world->dirs_known : world->files_known;
+  guint *n = dir ? &world->n_dirs : &world->n_files;
+
+  if (*n < FIDS_MAX)
+    table[(*n)++] = fid;
+  else
+    table[1 + chance (world, FIDS_MAX - 1)] = fid;
+}
+
+static void
+made (gpointer data, int status, const NfMsg *answer)
+{
+  Made *call = data;
+
+  call->world->under_way--;
+  if (status == 0 && (call->type == NF_MSG_CREATE || call->type == NF_MSG_MKDIR))
+    know (call->world, answer->answer.attr.fid, call->type == NF_MSG_MKDIR);
+  g_free (call);
+}
+
+static void
+fill_write (World *world, NfMsg *msg, guint8 *buffer)
+{
+  gsize len = chance (world, 4) == 0 ? 1 + chance (world, BIG) : 1 + chance (world, 5000);
+
+  memset (buffer, 'a' + (int)chance (world, 26), len);
+  msg->type = NF_MSG_WRITE;
+  msg->write.fid = any_file (world);
+  msg->write.offset = chance (world, 100000);
+  msg->write.flags = chance (world, 8) == 0 ? NF_WRITE_APPEND : 0;
+  msg->write.data = nf_slice (buffer, len);
+}
+
+static void
+fill_setattr (World *world, NfMsg *msg)
+{
+  msg->type = NF_MSG_SETATTR;
+  msg->setattr.fid = any_file (world);
+  switch (chance (world, 3))
+    {
+    case 0:
+      msg->setattr.mask = NF_SET_SIZE;
+      msg->setattr.attr.size = chance (world, 200000);
+      break;
+    case 1:
+      msg->setattr.mask = NF_SET_MODE;
+      msg->setattr.attr.mode = 0600 | chance (world, 0200);
+      break;
+    default:
+      msg->setattr.mask = NF_SET_MTIME;
+      msg->setattr.attr.mtime
+          = G_GINT64_CONSTANT (1500000000000000000) + (gint64)chance (world, 1000000);
+      break;
+    }
+}
+
+static void
+fill_rename (World *world, NfMsg *msg)
+{
+  msg->type = NF_MSG_RENAME;
+  msg->rename.parent = any_dir (world);
+  msg->rename.name = any_name (world);
+  msg->rename.newparent = any_dir (world);
+  msg->rename.newname = any_name (world);
+  msg->rename.flags = chance (world, 6) == 0 ? 2 : 0; /* RENAME_EXCHANGE */
+}
+
+static void
+fill_call (World *world, NfMsg *msg, guint8 *buffer)
+{
+  switch (chance (world, 14))
+    {
+    case 0:
+    case 1:
+    case 2:
+      msg->type = NF_MSG_CREATE;
+      msg->create.parent = any_dir (world);
+      msg->create.name = any_name (world);
+      msg->create.mode = 0644;
+      break;
+    case 3:
+      msg->type = NF_MSG_MKDIR;
+      msg->mkdir.parent = any_dir (world);
+      msg->mkdir.name = any_name (world);
+      msg->mkdir.mode = 0755;
+      break;
+    case 4:
+      msg->type = NF_MSG_SYMLINK;
+      msg->symlink.parent = any_dir (world);
+      msg->symlink.name = any_name (world);
+      msg->symlink.target = any_name (world);
+      break;
+    case 5:
+      msg->type = NF_MSG_LINK;
+      msg->link.fid = any_file (world);
+      msg->link.parent = any_dir (world);
+      msg->link.name = any_name (world);
+      break;
+    case 6:
+      msg->type = NF_MSG_UNLINK;
+      msg->unlink.parent = any_dir (world);
+      msg->unlink.name = any_name (world);
+      break;
+    case 7:
+      msg->type = NF_MSG_RMDIR;
+      msg->rmdir.parent = any_dir (world);
+      msg->rmdir.name = any_name (world);
+      break;
+    case 8:
+    case 9:
+      fill_rename (world, msg);
+      break;
+    case 10:
+      fill_setattr (world, msg);
+      break;
+    default:
+      fill_write (world, msg, buffer);
+      break;
+    }
+}
+
+static void
+call_something (World *world, guint8 *buffer)
+{
+  NfSimSite *site = world->sites[chance (world, 3)];
+  NfMsg msg = { 0 };
+
+  fill_call (world, &msg, buffer);
+  msg.head.share = 7;
+  msg.head.uid = getuid ();
+  msg.head.gid = getgid ();
+  msg.head.umask = 022;
+  Made *call = g_new (Made, 1);
+  *call = (Made){ world, msg.type };
+  world->under_way++;
+  nf_share_call (site->share, &msg, made, call, NULL);
+}
+
+static void
+disturb (World *world)
+{
+  guint i = 1 + chance (world, 2);
+
+  switch (chance (world, 4))
+    {
+    case 0:
+      nf_sim_cut (world->sim, "a", site_names[i]);
+      break;
+    case 1:
+      nf_sim_close (world->sites[i]);
+      open_site (world, i);
+      break;
+    case 2:
+      if (chance (world, 4) == 0)
+        {
+          nf_sim_close (world->sites[0]);
+          open_site (world, 0);
+        }
+      break;
+    default:
+      connect_all (world);
+      break;
+    }
+}
+
+/* ---- the end ---- */
+
+static void
+compare_dirs (World *world, guint32 seed)
+{
+  g_autofree char *expected = nf_sim_describe_dir (world->dirs[0]);
+
+  for (guint i = 1; i < 3; i++)
+    {
+      g_autofree char *is = nf_sim_describe_dir (world->dirs[i]);
+      NfShareStatus status;
+      nf_share_status (world->sites[i]->share, &status);
+      cr_assert_eq (status.suspects, 0, "seed %u: %s still has suspects (%s: %s)", seed,
+                    site_names[i], status.state, status.trouble);
+      cr_assert_eq (status.position.seq, status.known.seq,
+                    "seed %u: %s is at %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT, seed,
+                    site_names[i], status.position.seq, status.known.seq);
+      if (strcmp (is, expected) != 0)
+        {
+          g_file_set_contents ("pair-expected.txt", expected, -1, NULL);
+          g_file_set_contents ("pair-is.txt", is, -1, NULL);
+        }
+      cr_assert (strcmp (is, expected) == 0,
+                 "seed %u: %s differs: compare pair-expected.txt, pair-is.txt", seed,
+                 site_names[i]);
+    }
+}
+
+static void
+run_seed (guint32 seed, gboolean disturbed)
+{
+  World *world = world_new (seed);
+  g_autofree guint8 *buffer = g_malloc (BIG + 1);
+
+  nf_sim_delays (world->sim, chance (world, 60));
+  connect_all (world);
+  for (guint step = 0; step < STEPS; step++)
+    {
+      call_something (world, buffer);
+      if (disturbed && chance (world, 25) == 0)
+        disturb (world);
+      for (guint n = chance (world, 30); n > 0; n--)
+        if (!nf_sim_step (world->sim))
+          break;
+    }
+  connect_all (world);
+  nf_sim_run (world->sim, 120 * 1000);
+  cr_assert_eq (world->under_way, 0, "seed %u: %u calls were never answered", seed,
+                world->under_way);
+  compare_dirs (world, seed);
+  world_free (world);
+}
+
+static void
+run_seeds (gboolean disturbed)
+{
+  const char *only = g_getenv ("NF_SIM_SEED");
+  const char *many = g_getenv ("NF_SIM_SEEDS");
+  guint32 n = many ? (guint32)atoi (many) : SEEDS;
+
+  if (only)
+    run_seed ((guint32)atoi (only), disturbed);
+  else
+    for (guint32 seed = 1; seed <= n; seed++)
+      run_seed (seed, disturbed);
+}
+
+Test (pair, replicas_become_what_the_primary_is)
+{
+  run_seeds (FALSE);
+}
+
+Test (pair, replicas_converge_through_cuts_and_restarts)
+{
+  run_seeds (TRUE);
+}
+
+/* ---- what is seen on the way ---- */
+
+static NfFid
+make_file (World *world, NfSimSite *site, const char *name)
+{
+  NfMsg msg = { .type = NF_MSG_CREATE };
+  NfMsg answer;
+
+  msg.head.share = 7;
+  msg.head.uid = getuid ();
+  msg.head.gid = getgid ();
+  msg.create.parent = NF_FID_ROOT;
+  msg.create.name = nf_slice_str (name);
+  msg.create.mode = 0644;
+  cr_assert_eq (nf_sim_call (site, &msg, &answer), 0);
+  NfFid fid = answer.answer.attr.fid;
+  nf_msg_clear (&answer);
+  (void)world;
+  return fid;
+}
+
+static void
+write_file (NfSimSite *site, NfFid fid, const guint8 *data, gsize len)
+{
+  NfMsg msg = { .type = NF_MSG_WRITE };
+
+  msg.head.share = 7;
+  msg.write.fid = fid;
+  msg.write.data = nf_slice (data, len);
+  cr_assert_eq (nf_sim_call (site, &msg, NULL), 0);
+}
+
+static void
+rename_file (NfSimSite *site, const char *old, const char *name)
+{
+  NfMsg msg = { .type = NF_MSG_RENAME };
+
+  msg.head.share = 7;
+  msg.head.uid = getuid ();
+  msg.rename.parent = msg.rename.newparent = NF_FID_ROOT;
+  msg.rename.name = nf_slice_str (old);
+  msg.rename.newname = nf_slice_str (name);
+  cr_assert_eq (nf_sim_call (site, &msg, NULL), 0);
+}
+
+/* The file is not there yet, or all of one version. Returns which. */
+static guint8
+expect_one_version (const char *dir)
+{
+  g_autofree char *path = g_build_filename (dir, "doc", NULL);
+  g_autofree char *content = NULL;
+  gsize len;
+
+  if (!g_file_get_contents (path, &content, &len, NULL))
+    return 0;
+  cr_assert_eq (len, BIG, "a file of %zu bytes is seen", len);
+  for (gsize i = 1; i < len; i++)
+    cr_assert_eq (content[i], content[0], "two versions are mixed at %zu", i);
+  return (guint8)content[0];
+}
+
+Test (pair, a_save_by_rename_is_seen_whole_or_not_at_all)
+{
+  World *world = world_new (3);
+  g_autofree guint8 *buffer = g_malloc (BIG);
+  guint8 newest = 0;
+
+  nf_sim_delays (world->sim, 20);
+  connect_all (world);
+  nf_sim_run (world->sim, 1000);
+  for (guint8 version = 'A'; version <= 'F'; version++)
+    {
+      memset (buffer, version, BIG);
+      NfFid fid = make_file (world, world->sites[0], "doc~");
+      write_file (world->sites[0], fid, buffer, BIG);
+      rename_file (world->sites[0], "doc~", "doc");
+      for (guint i = 0; i < 60 && nf_sim_step (world->sim); i++)
+        {
+          guint8 seen = expect_one_version (world->dirs[1]);
+          cr_assert_geq (seen, newest, "an older version came back");
+          newest = seen;
+        }
+    }
+  nf_sim_run (world->sim, 10000);
+  cr_assert_eq (expect_one_version (world->dirs[1]), 'F');
+  world_free (world);
+}
