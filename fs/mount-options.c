@@ -71,7 +71,7 @@ nf_mount_wish_clear (NfMountWish *wish)
   g_free (wish->config);
   g_free (wish->site);
   g_free (wish->log_file);
-  g_clear_pointer (&wish->fuse, g_ptr_array_unref);
+  g_ptr_array_unref (wish->fuse);
 }
 
 static gboolean

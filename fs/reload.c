@@ -220,7 +220,7 @@ nf_daemon_load_map (NfDaemon *daemon, char **ret_text, GError **error)
   set_map_trouble (daemon, read_error ? read_error->message : NULL);
   if (map)
     text = change_map (daemon, map);
-  else
+  else if (read_error)
     nf_log (G_LOG_LEVEL_WARNING, NULL,
             "the map is refused, the old one (serial %" G_GUINT64_FORMAT ") stays: %s",
             nf_map_serial (daemon->map), read_error->message);

@@ -48,29 +48,33 @@ take_passwd (const struct passwd *passwd, NfUser *ret_user)
   ret_user->n_groups = (guint)n;
 }
 
-/* Calls getpwnam_r() (NAME not NULL) or getpwuid_r() with a buffer that is large enough. */
+/* getpwnam_r() (NAME not NULL) or getpwuid_r(), with a buffer of SIZE bytes. 0, ENOENT if there is no
+ * such user, or another errno. */
+static int
+ask_with (char *buffer, gsize size, const char *name, uid_t uid, NfUser *ret_user)
+{
+  struct passwd passwd;
+  struct passwd *found = NULL;
+  int err = name ? getpwnam_r (name, &passwd, buffer, size, &found)
+                 : getpwuid_r (uid, &passwd, buffer, size, &found);
+
+  if (found)
+    take_passwd (found, ret_user);
+  return found ? 0 : err != 0 ? err : ENOENT;
+}
+
 static gboolean
 ask_system (const char *name, uid_t uid, NfUser *ret_user)
 {
-  gsize size = 1024;
-  int err;
+  int err = ERANGE;
 
-  do
+  for (gsize size = 1024; err == ERANGE && size <= PASSWD_SIZE_MAX; size *= 2)
     {
-      g_autofree char *buffer = g_malloc (size);
-      struct passwd passwd;
-      struct passwd *found = NULL;
-
-      err = name ? getpwnam_r (name, &passwd, buffer, size, &found)
-                 : getpwuid_r (uid, &passwd, buffer, size, &found);
-      if (found)
-        take_passwd (found, ret_user);
-      if (found)
-        return TRUE;
-      size *= 2;
+      char *buffer = g_malloc (size);
+      err = ask_with (buffer, size, name, uid, ret_user);
+      g_free (buffer);
     }
-  while (err == ERANGE && size <= PASSWD_SIZE_MAX);
-  return FALSE;
+  return err == 0;
 }
 
 static gboolean

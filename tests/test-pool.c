@@ -141,8 +141,8 @@ Test (pool, workers_are_bounded)
 typedef struct
 {
   Seen *seen;
-  guint number;
   gint64 due_ms;
+  guint number;
   gboolean early;
 } Timed;
 
@@ -169,7 +169,7 @@ Test (pool, timers_run_in_the_order_of_their_times_and_never_early)
   seen.order = g_array_new (FALSE, FALSE, sizeof (guint));
   for (guint i = 0; i < G_N_ELEMENTS (delays); i++)
     {
-      timed[i] = (Timed){ &seen, i, nf_clock_boottime_ms () + delays[i], FALSE };
+      timed[i] = (Timed){ &seen, nf_clock_boottime_ms () + delays[i], i, FALSE };
       nf_pool_post_after (pool, delays[i], note_timed, &timed[i]);
     }
   cr_assert (wait_for (&seen, G_N_ELEMENTS (delays)));
