@@ -30,6 +30,13 @@ struct NfIndex
   NfFid fid_limit; /* reserved up to here */
 
   guint64 n_suspects; /* atomic */
+  guint64 n_commits;  /* atomic */
+
+  pthread_mutex_t copy_lock; /* guards what follows; before `lock` */
+  gboolean copied;           /* since opening */
+  guint64 copied_commits;    /* n_commits then */
+  gboolean restored;         /* set at opening */
+  gboolean open;             /* likewise */
   char *path;
 };
 
@@ -71,3 +78,9 @@ int nf_index_load (NfIndex *index, MDB_txn *txn, NfFid fid, StoredObject *ret_st
 int nf_index_store (NfIndex *index, NfFid fid, const StoredObject *stored);
 /* Drops all recorded attributes of FID. */
 int nf_index_drop_extras (NfIndex *index, NfFid fid);
+
+/* index-safe.c. Before the file is opened: puts the safe copy in its place if the system went down meanwhile. */
+int nf_index_make_safe (NfIndex *index);
+/* When it is open: fids that were given after that copy are never given again. */
+int nf_index_skip_lost_fids (NfIndex *index);
+void nf_index_note_closed (NfIndex *index);

@@ -150,7 +150,7 @@ open_env (NfIndex *index, gsize map_size)
     rc = mdb_env_set_mapsize (index->env, map_size);
   if (rc == 0)
     rc = mdb_env_open (index->env, index->path,
-                       MDB_NOSYNC | MDB_NOTLS | MDB_NOLOCK | MDB_NOSUBDIR | MDB_NOMEMINIT, 0600);
+                       MDB_NOSYNC | MDB_NOTLS | MDB_NOSUBDIR | MDB_NOMEMINIT, 0600);
   if (rc != 0 && index->env != NULL)
     {
       mdb_env_close (index->env);
@@ -170,18 +170,24 @@ nf_index_open (const char *dir, const char *name, GError **error)
   pthread_mutexattr_settype (&attr, PTHREAD_MUTEX_RECURSIVE);
   pthread_mutex_init (&index->lock, &attr);
   pthread_mutexattr_destroy (&attr);
+  pthread_mutex_init (&index->copy_lock, NULL);
   index->path = g_build_filename (dir, name, NULL);
-  rc = open_env (index, MAP_SIZE_FIRST);
+  rc = nf_index_make_safe (index);
+  if (rc == 0)
+    rc = open_env (index, MAP_SIZE_FIRST);
   if (rc == -ENOMEM)
     rc = open_env (index, MAP_SIZE_SMALL);
   if (rc == 0)
     rc = set_up (index);
+  if (rc == 0)
+    rc = nf_index_skip_lost_fids (index);
   if (rc == -EUCLEAN)
     g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED,
                  "%s isn't an index of this version of nearfs, or is damaged", index->path);
   else if (rc != 0)
     g_set_error (error, G_IO_ERROR, g_io_error_from_errno (-rc), "Can't open the index %s: %s",
                  index->path, g_strerror (-rc));
+  index->open = rc == 0;
   return rc == 0 ? g_steal_pointer (&index) : NULL;
 }
 
@@ -194,8 +200,13 @@ nf_index_close (NfIndex *index)
   if (index->read != NULL)
     mdb_txn_abort (index->read);
   if (index->env != NULL)
-    mdb_env_close (index->env);
+    {
+      if (index->open)
+        nf_index_note_closed (index);
+      mdb_env_close (index->env);
+    }
   pthread_mutex_destroy (&index->lock);
+  pthread_mutex_destroy (&index->copy_lock);
   g_free (index->path);
   g_free (index);
 }
@@ -283,7 +294,10 @@ nf_index_commit (NfIndex *index)
       rc = nf_index_error (rc);
     }
   if (rc == 0)
-    __atomic_store_n (&index->n_suspects, stat.ms_entries, __ATOMIC_RELEASE);
+    {
+      __atomic_store_n (&index->n_suspects, stat.ms_entries, __ATOMIC_RELEASE);
+      __atomic_add_fetch (&index->n_commits, 1, __ATOMIC_RELEASE);
+    }
   else
     forget_reservation (index);
   pthread_mutex_unlock (&index->lock);
@@ -329,12 +343,6 @@ nf_index_finish (NfIndex *index, int rc)
     }
   nf_index_abort (index);
   return rc;
-}
-
-int
-nf_index_sync (NfIndex *index)
-{
-  return nf_index_error (mdb_env_sync (index->env, 1));
 }
 
 MDB_txn *

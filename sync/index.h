@@ -71,7 +71,8 @@ int nf_index_commit (NfIndex *index); /* 0 or -errno; on failure nothing of it h
 void nf_index_abort (NfIndex *index);
 /* This thread is between begin and commit. */
 gboolean nf_index_held (NfIndex *index);
-/* Everything committed is durable afterwards. */
+/* Everything committed is durable afterwards if the index is closed in order. After a power cut it is as it was at some
+ * sync before, at the first after opening or later (index-safe.c). Not between begin and commit. */
 int nf_index_sync (NfIndex *index);
 
 /* A fid that was never given before, nor will be (ranges are reserved durably in blocks). */

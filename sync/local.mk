@@ -36,6 +36,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/index-names.c \
 	sync/index-object.c \
 	sync/index-private.h \
+	sync/index-safe.c \
 	sync/index.c \
 	sync/index.h \
 	sync/journal-open.c \

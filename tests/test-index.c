@@ -28,9 +28,17 @@ reopen (void)
   cr_assert_not_null (index_, "%s", error == NULL ? "" : error->message);
 }
 
+/* The warning after a power cut is expected. */
+static GLogWriterOutput
+discard_log (GLogLevelFlags level, const GLogField *fields, gsize n_fields, gpointer data)
+{
+  return G_LOG_WRITER_HANDLED;
+}
+
 static void
 set_up (void)
 {
+  g_log_set_writer_func (discard_log, NULL, NULL);
   dir = g_dir_make_tmp ("nf-index-XXXXXX", NULL);
   file = g_build_filename (dir, "index", NULL);
   reopen ();
@@ -39,9 +47,17 @@ set_up (void)
 static void
 tear_down (void)
 {
+  static const char *const files[]
+      = { "index", "index-lock", "index.boot", "index.safe", "other.boot", "other-lock" };
+
   nf_index_close (index_);
-  g_unlink (file);
-  cr_assert_eq (g_rmdir (dir), 0);
+  for (gsize i = 0; i < G_N_ELEMENTS (files); i++)
+    {
+      g_autofree char *path = g_build_filename (dir, files[i], NULL);
+
+      g_unlink (path);
+    }
+  cr_assert_eq (g_rmdir (dir), 0, "nothing else is left");
   g_free (file);
   g_free (dir);
 }
@@ -317,6 +333,67 @@ Test (index, survives_the_death_of_the_process)
   reopen ();
   cr_assert_eq (nf_index_count (index_), 1, "as of the last commit");
   cr_assert_eq (get (5).ident.ino, 5);
+}
+
+/* As if the machine had gone down: the file is any mixture of pages, and the boot is another. */
+static void
+cut_power (void)
+{
+  g_autofree char *boot = g_strconcat (file, ".boot", NULL);
+  g_autofree char *junk = g_strnfill (100000, 'x');
+
+  nf_index_close (g_steal_pointer (&index_));
+  cr_assert (g_file_set_contents (file, junk, 100000, NULL));
+  cr_assert (g_file_set_contents (boot, "00000000-0000-0000-0000-000000000000", 36, NULL));
+}
+
+Test (index, power_cut_goes_back_to_a_sync)
+{
+  NfFid before, after;
+
+  put (5, 5, NF_SUSPECT_DATA);
+  nf_index_set_meta (index_, "position", nf_slice_str ("here"));
+  cr_assert_eq (nf_index_mint (index_, &before), 0);
+  cr_assert_eq (nf_index_sync (index_), 0);
+  put (6, 6, 0);
+  for (guint i = 0; i < 5000; i++)
+    cr_assert_eq (nf_index_mint (index_, &before), 0);
+  cut_power ();
+  reopen ();
+  cr_assert_eq (nf_index_count (index_), 1);
+  cr_assert_eq (get (5).ident.ino, 5);
+  cr_assert_eq (nf_index_suspects (index_), 1);
+  cr_assert_eq (nf_index_mint (index_, &after), 0);
+  cr_assert_gt (after, before, "not even what was given since");
+  /* Once more, at once. */
+  cut_power ();
+  reopen ();
+  cr_assert_eq (nf_index_count (index_), 1);
+  cr_assert_eq (nf_index_mint (index_, &before), 0);
+  cr_assert_gt (before, after);
+}
+
+Test (index, power_cut_after_a_clean_end_loses_nothing)
+{
+  g_autofree char *safe = g_strconcat (file, ".safe", NULL);
+
+  put (5, 5, 0);
+  cr_assert_eq (nf_index_sync (index_), 0);
+  put (6, 6, 0);
+  reopen ();
+  cr_assert_eq (nf_index_count (index_), 2);
+  nf_index_close (g_steal_pointer (&index_));
+  cr_assert_eq (g_unlink (safe), 0, "the copy isn't needed");
+  reopen ();
+  cr_assert_eq (nf_index_count (index_), 2);
+}
+
+Test (index, power_cut_before_the_first_sync_leaves_it_new)
+{
+  put (5, 5, 0);
+  cut_power ();
+  reopen ();
+  cr_assert_eq (nf_index_count (index_), 0);
 }
 
 Test (index, foreign_file_is_refused)
