@@ -25,10 +25,10 @@ staging_fd (NfTree *tree)
 
 /* Makes NAME in staging. Returns a descriptor to set its attributes through, O_PATH but for a file. */
 static int
-make_file (NfTree *tree, const char *name)
+make_file (NfTree *tree, const char *name, guint32 mode)
 {
   int fd = openat (staging_fd (tree), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                   0600);
+                   nf_tree_disk_mode (tree, S_IFREG, mode) & 0777);
 
   return fd < 0 ? -errno : fd;
 }
@@ -68,7 +68,7 @@ make_node (NfTree *tree, const NfAttr *attr, NfSlice target, const char *name,
     made.fd = make_special (tree, attr, target, name);
   if (type == S_IFREG || (device && nf_tree_is_refusal (made.fd)))
     {
-      made.fd = make_file (tree, name);
+      made.fd = make_file (tree, name, attr->mode);
       made.is_path = FALSE;
       made.type = S_IFREG;
       if (device)
@@ -87,7 +87,7 @@ make_node (NfTree *tree, const NfAttr *attr, NfSlice target, const char *name,
 static int
 dress (NfTree *tree, const NfAttr *attr, NfTreeTarget *made, NfTreeStat *stat)
 {
-  guint32 mask = NF_SET_ATIME | NF_SET_MTIME | NF_SET_MODE;
+  guint32 mask = NF_SET_ATIME | NF_SET_MTIME;
   int rc = nf_tree_statx (tree, made->fd, "", stat);
 
   if (rc != 0)
@@ -97,6 +97,9 @@ dress (NfTree *tree, const NfAttr *attr, NfTreeTarget *made, NfTreeStat *stat)
     mask |= NF_SET_UID;
   if (stat->attr.gid != attr->gid)
     mask |= NF_SET_GID;
+  /* A new owner may clear bits of the mode. */
+  if ((mask & (NF_SET_UID | NF_SET_GID)) != 0 || ((stat->attr.mode ^ attr->mode) & 07777) != 0)
+    mask |= NF_SET_MODE;
   return nf_tree_apply_attr (tree, made, mask, attr);
 }
 
