@@ -12,7 +12,7 @@
 #include <xxhash.h>
 
 #define MAGIC "NFJOURN1"
-#define VERSION 1
+#define SEGMENT_VERSION 1
 #define CHUNK_LEN (64 * 1024)
 /* Any frame and what follows it. */
 #define CHUNK_LEN_MAX (NF_RECORD_MAX + 2 * NF_SEGMENT_FRAME_LEN + CHUNK_LEN)
@@ -82,7 +82,7 @@ static void
 encode_header (const NfSegmentHeader *header, NfBuf *buf)
 {
   nf_buf_put_raw (buf, MAGIC, strlen (MAGIC));
-  nf_buf_put_u32 (buf, VERSION);
+  nf_buf_put_u32 (buf, SEGMENT_VERSION);
   nf_buf_put_u32 (buf, NF_SEGMENT_HEADER_LEN);
   nf_buf_put_u64 (buf, header->before.epoch);
   nf_buf_put_u64 (buf, header->before.seq);
@@ -108,7 +108,7 @@ decode_header (NfSlice bytes, NfSegmentHeader *ret_header)
   header.created = (gint64)nf_reader_u64 (&reader);
   if (nf_reader_u64 (&reader) != XXH3_64bits (bytes.data, NF_SEGMENT_HEADER_LEN - 8)
       || !nf_reader_done (&reader) || !nf_slice_equal (magic, nf_slice_str (MAGIC))
-      || version != VERSION || len != NF_SEGMENT_HEADER_LEN)
+      || version != SEGMENT_VERSION || len != NF_SEGMENT_HEADER_LEN)
     return FALSE;
   *ret_header = header;
   return TRUE;
