@@ -26,7 +26,7 @@ check-local:
 endif
 
 check-long: all $(check_PROGRAMS)
-	$(MAKE) check-TESTS TESTS='$(long_tests)' TEST_SUITE_LOG=test-suite-long.log
+	NF_LONG=1 $(MAKE) check-TESTS TESTS='$(long_tests)' TEST_SUITE_LOG=test-suite-long.log
 
 check-stress: $(stress_programs)
 	@test -n "$(strip $(stress_programs))" || { echo 'There is no stress program.' >&2; exit 1; }

@@ -18,8 +18,8 @@
 # Everything ends with the script.  On failure the logs' ends are shown; NF_KEEP=1 keeps the folder.
 #
 # Environment: NF_DELAY_MS one way (default 10), NF_RATE bytes/s (0: unlimited), NF_TRANSPORT
-# (libssh or ssh), NF_NETNS=1 (root only: one network namespace a site), NF_SLOW (deadlines are
-# stretched by this factor).
+# (libssh or ssh), NF_CONF (further lines of each site.conf), NF_NETNS=1 (root only: one network
+# namespace a site), NF_SLOW (deadlines are stretched by this factor).
 
 set -u
 
@@ -334,6 +334,7 @@ identity = $dir/key
 known-hosts = $dir/known_hosts
 ssh-config = $dir/ssh_config
 transport = $NF_TRANSPORT
+${NF_CONF:-}
 CONF
 }
 
@@ -368,7 +369,8 @@ site_start ()
   mkfifo "$dir/ready"
   # The user's own keys, agent and ssh_config have no part in this.
   in_net "$site"
-  "${NF_IN[@]}" env -u SSH_AUTH_SOCK -u XDG_RUNTIME_DIR HOME="$dir/home" "${command[@]}" \
+  "${NF_IN[@]}" env -u SSH_AUTH_SOCK -u XDG_RUNTIME_DIR HOME="$dir/home" \
+    STATE_DIRECTORY="$dir/state" "${command[@]}" \
     9<>"$dir/ready" >>"$dir/daemon.log" 2>&1 </dev/null &
   pid=$!
   NF_PID[$site]=$pid
@@ -506,6 +508,8 @@ cleanup ()
   local rc=$1 site pid log
   trap - EXIT
   trap '' INT TERM HUP
+  # What a test has to end before its sites.
+  ! declare -F before_cleanup >/dev/null || before_cleanup "$rc"
   for site in "${!NF_PID[@]}"; do
     kill -TERM "${NF_PID[$site]}" 2>/dev/null
   done

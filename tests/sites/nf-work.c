@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "config.h"
 
+#include "nf-work.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,10 +23,19 @@
  *   nf-work order-read DIR N SECONDS  watches them until N is there
  *   nf-work random DIR SEED OPS ID    seeded changes below DIR; failing calls are counted, not fatal
  *   nf-work maildir DIR ID N          N deliveries: tmp, fsync, link to new, unlink
+ *   nf-work maildir-read DIR N SECONDS  reads them as they come, until N are there
  *   nf-work latency FROM TO N         N times: close() a file in FROM → it can be read in TO; prints microseconds
+ *   nf-work rewrite FROM TO N         the same, of new content in a file that was read before
+ *   nf-work observe DIR SECONDS       walks and reads a tree that others change: no strange errors
+ *   nf-work try CALL PATH [ARGUMENT]  one call: prints "ok - MS" or "ENAME CALL MS"
+ *   nf-work acked-write DIR ID N [sync] prints each file's name once it is acknowledged, until an error
+ *   nf-work acked-read DIR LIST       all of these are there
  */
 
-static void G_GNUC_NORETURN G_GNUC_PRINTF (1, 2) broken (const char *format, ...)
+#define broken nf_work_broken
+
+void
+nf_work_broken (const char *format, ...)
 {
   va_list args;
 
@@ -33,6 +44,14 @@ static void G_GNUC_NORETURN G_GNUC_PRINTF (1, 2) broken (const char *format, ...
   va_end (args);
   fprintf (stderr, "nf-work: %s\n", text);
   exit (1);
+}
+
+char *
+nf_work_errno (int err)
+{
+  const char *name = strerrorname_np (err);
+
+  return name ? g_strdup (name) : g_strdup_printf ("errno %d", err);
 }
 
 static gint64
@@ -93,9 +112,8 @@ order_write (const char *dir, guint n)
   return 0;
 }
 
-/* Reads through one open. NULL if it isn't there yet. */
-static char *
-read_whole (const char *path, gsize *ret_len)
+char *
+nf_work_read (const char *path, gsize *ret_len)
 {
   int fd = open (path, O_RDONLY | O_CLOEXEC);
   GString *text = g_string_new (NULL);
@@ -123,7 +141,7 @@ read_version (const char *path)
 {
   gsize len;
   guint n;
-  g_autofree char *text = read_whole (path, &len);
+  g_autofree char *text = nf_work_read (path, &len);
 
   if (!text)
     return 0;
@@ -140,7 +158,7 @@ static guint
 read_log (const char *path)
 {
   gsize len;
-  g_autofree char *text = read_whole (path, &len);
+  g_autofree char *text = nf_work_read (path, &len);
   const char *at = text;
   guint n = 0;
 
@@ -195,7 +213,8 @@ typedef struct
   GRand *rand;
   const char *dir;
   const char *id;
-  guint done, failed;
+  guint done;
+  guint failed[256]; /* by errno */
 } Random;
 
 /* A name from a small set, so that operations meet; half of them in the writer's own directory. */
@@ -243,12 +262,13 @@ do_write (Random *random, const char *path)
     return -1;
   fill (random, data, len);
   off_t offset = mode == 2 ? (off_t)g_rand_int_range (random->rand, 0, 200000) : 0;
-  int err = pwrite (fd, data, len, offset) == (ssize_t)len ? 0 : -1;
+  int err = pwrite (fd, data, len, offset) == (ssize_t)len ? 0 : errno;
   if (g_rand_int_range (random->rand, 0, 8) == 0 && fsync (fd) != 0)
-    err = -1;
+    err = errno;
   if (close (fd) != 0)
-    err = -1;
-  return err;
+    err = errno;
+  errno = err;
+  return err == 0 ? 0 : -1;
 }
 
 static int
@@ -287,7 +307,8 @@ do_name (Random *random, const char *path)
     case 1:
       return link (path, other);
     case 2:
-      return symlink (other, path);
+      /* Relative: an absolute one would lead other sites into this one's mount. */
+      return symlink (strrchr (other, '/') + 1, path);
     case 3:
       return renameat2 (AT_FDCWD, path, AT_FDCWD, other, RENAME_NOREPLACE);
     case 4:
@@ -314,6 +335,43 @@ do_dir (Random *random)
     }
 }
 
+/* What two writers in one tree may do to each other, and a link that is down to both. All else is no answer that a
+ * filesystem gives to these calls. */
+static gboolean
+is_expected (guint err)
+{
+  static const guint expected[]
+      = { ENOENT, EEXIST, ENOTEMPTY, ENOTDIR, EISDIR, ELOOP, EINVAL, ENODATA, ESTALE };
+
+  for (guint i = 0; i < G_N_ELEMENTS (expected); i++)
+    if (err == expected[i])
+      return TRUE;
+  return FALSE;
+}
+
+/* NF_WORK_MAY_FAIL: names of further errors that the script causes, such as EHOSTUNREACH. */
+static int
+random_report (const Random *random, guint seed)
+{
+  const char *allowed = g_getenv ("NF_WORK_MAY_FAIL");
+  g_auto (GStrv) names = g_strsplit (allowed ? allowed : "", " ", -1);
+  gboolean strange = FALSE;
+
+  printf ("seed %u: %u operations", seed, random->done);
+  for (guint err = 0; err < G_N_ELEMENTS (random->failed); err++)
+    if (random->failed[err] > 0)
+      {
+        g_autofree char *name = nf_work_errno ((int)err);
+        printf (", %u %s", random->failed[err], name);
+        if (!is_expected (err) && !g_strv_contains ((const char *const *)names, name))
+          strange = TRUE;
+      }
+  printf ("\n");
+  if (strange)
+    broken ("seed %u: an error that no disk would give", seed);
+  return 0;
+}
+
 static int
 random_work (const char *dir, guint seed, guint ops, const char *id)
 {
@@ -332,11 +390,11 @@ random_work (const char *dir, guint seed, guint ops, const char *id)
                 : what < 8 ? do_name (&random, path)
                            : do_dir (&random);
       random.done++;
-      random.failed += err != 0;
+      if (err != 0)
+        random.failed[MIN ((guint)errno, G_N_ELEMENTS (random.failed) - 1)]++;
     }
   g_rand_free (random.rand);
-  printf ("seed %u: %u operations, %u refused\n", seed, random.done, random.failed);
-  return 0;
+  return random_report (&random, seed);
 }
 
 /* ---- maildir ---- */
@@ -362,31 +420,40 @@ maildir (const char *dir, const char *id, guint n)
 
 /* ---- latency ---- */
 
+/* Until the file holds TEXT at the other site. */
+static gint64
+wait_for_content (const char *path, const char *text)
+{
+  gint64 start = now_us ();
+
+  for (;;)
+    {
+      char buffer[64];
+      int fd = open (path, O_RDONLY | O_CLOEXEC);
+      ssize_t got = fd >= 0 ? read (fd, buffer, sizeof buffer) : -1;
+      if (fd >= 0)
+        close (fd);
+      if (got == (ssize_t)strlen (text) && memcmp (buffer, text, (gsize)got) == 0)
+        return now_us () - start;
+      if (now_us () - start > 60 * G_USEC_PER_SEC)
+        broken ("%s has not arrived after 60 s", path);
+      g_usleep (100);
+    }
+}
+
 static int
-latency (const char *from, const char *to, guint n)
+latency (const char *from, const char *to, guint n, gboolean rewrite)
 {
   for (guint i = 0; i < n; i++)
     {
-      g_autofree char *name = g_strdup_printf ("latency.%d.%u", getpid (), i);
+      g_autofree char *name = g_strdup_printf ("latency.%d.%u", getpid (), rewrite ? 0 : i);
       g_autofree char *here = path_in (from, name);
       g_autofree char *there = path_in (to, name);
-      char buffer[16];
-      write_whole (here, O_EXCL, "content\n", 8);
-      gint64 start = now_us ();
-      for (;;)
-        {
-          int fd = open (there, O_RDONLY | O_CLOEXEC);
-          ssize_t got = fd >= 0 ? read (fd, buffer, sizeof buffer) : -1;
-          if (fd >= 0)
-            close (fd);
-          if (got == 8)
-            break;
-          if (now_us () - start > 30 * G_USEC_PER_SEC)
-            broken ("%s has not arrived after 30 s", there);
-          g_usleep (100);
-        }
-      printf ("%" G_GINT64_FORMAT "\n", now_us () - start);
-      (void)unlink (here);
+      g_autofree char *text = g_strdup_printf ("content %u\n", i);
+      write_whole (here, rewrite ? O_TRUNC : O_EXCL, text, strlen (text));
+      printf ("%" G_GINT64_FORMAT "\n", wait_for_content (there, text));
+      if (!rewrite || i == n - 1)
+        (void)unlink (here);
     }
   return 0;
 }
@@ -414,8 +481,20 @@ main (int argc, char **argv)
     return random_work (argv[2], number (argv[3]), number (argv[4]), argv[5]);
   if (g_str_equal (verb, "maildir") && argc == 5)
     return maildir (argv[2], argv[3], number (argv[4]));
+  if (g_str_equal (verb, "maildir-read") && argc == 5)
+    return nf_work_maildir_read (argv[2], number (argv[3]), number (argv[4]));
   if (g_str_equal (verb, "latency") && argc == 5)
-    return latency (argv[2], argv[3], number (argv[4]));
-  fprintf (stderr, "usage: nf-work order-write|order-read|random|maildir|latency …\n");
+    return latency (argv[2], argv[3], number (argv[4]), FALSE);
+  if (g_str_equal (verb, "rewrite") && argc == 5)
+    return latency (argv[2], argv[3], number (argv[4]), TRUE);
+  if (g_str_equal (verb, "observe") && argc == 4)
+    return nf_work_observe (argv[2], number (argv[3]));
+  if (g_str_equal (verb, "try"))
+    return nf_work_try (argc - 2, argv + 2);
+  if (g_str_equal (verb, "acked-write") && argc >= 5)
+    return nf_work_acked_write (argv[2], argv[3], number (argv[4]), argc > 5);
+  if (g_str_equal (verb, "acked-read") && argc == 4)
+    return nf_work_acked_read (argv[2], argv[3]);
+  fprintf (stderr, "usage: see the head of nf-work.c\n");
   return 2;
 }

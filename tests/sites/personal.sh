@@ -1,0 +1,58 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Everything as a user without privileges, mounted through fusermount3.  As root a user is made for it.
+set -u
+
+if [ "$(id -u)" -eq 0 ]; then
+  : "${NF_BUILD:?}" "${NF_SRC:?}"
+  user=nftest$$
+  mode=$(stat -c %a /dev/fuse) || { echo 'FAILED: there is no /dev/fuse' >&2; exit 1; }
+  home=$(mktemp -d "${TMPDIR:-/tmp}/nearfs-home-XXXXXX")
+  trap 'chmod "$mode" /dev/fuse; userdel "$user" 2>/dev/null; rm -rf "$home"' EXIT
+  trap 'exit 143' TERM INT HUP
+  # A password that nothing matches: "*" isn't a locked account.
+  useradd -M -d "$home" -s /bin/bash -p '*' "$user" || exit 1
+  chown "$user" "$home"
+  # In containers only root may open it.
+  chmod 0666 /dev/fuse
+  setpriv --reuid "$user" --regid "$user" --init-groups --reset-env \
+    env TMPDIR="$home" NF_SRC="$NF_SRC" NF_BUILD="$NF_BUILD" NF_LONG="${NF_LONG:-0}" NF_KEEP=0 \
+    NF_SLOW="${NF_SLOW:-1}" LSAN_OPTIONS="${LSAN_OPTIONS:-}" PATH="$PATH" bash "$0" &
+  wait $!
+  exit
+fi
+
+# shellcheck source=tests/sites/stage.sh
+. "$(dirname "$0")/stage.sh"
+# shellcheck source=tests/sites/material.sh
+. "$(dirname "$0")/material.sh"
+
+limit "$(long 110 200)"
+say "as $(id -un)"
+three_sites
+nyc=$(at nyc) tokyo=$(at tokyo)
+grep -q " $(mnt nyc) fuse.nearfs .*user_id=$(id -u)," /proc/self/mounts || fail "$(grep "$(mnt nyc)" /proc/self/mounts)"
+
+printf 'hello\n' >"$nyc/hello"
+expect_file "$tokyo/hello" hello
+make_odd_tree "$NF_TMP/odd" 50 || fail 'no tree'
+bounded 60 rsync -aHAX "$NF_TMP/odd/" "$nyc/odd/" || fail 'rsync in at nyc'
+wait_in_step
+expect 'what rsync would change' "$(rsync -nicaHAX --delete "$NF_TMP/odd/" "$tokyo/odd/")" ''
+tries create "$nyc/secret" 5
+chmod 0000 "$nyc/secret"
+tries read "$nyc/secret"
+expect 'reading without the right to' "$TRY_ERROR" EACCES
+chmod 0600 "$nyc/secret"
+job work-nyc "$NF_WORK" random "$nyc" 5 "$(long 200 1000)" nyc
+job work-london "$NF_WORK" random "$(at london)" 6 1000 london
+job_ok work-nyc 60
+job_ok work-london 60
+link_cut london tokyo
+bounded 10 find "$tokyo" -type f -exec cat {} + >/dev/null || fail 'reading with the link cut'
+link_heal london tokyo
+site_stop nyc
+printf 'while nyc is away\n' >"$tokyo/away" || fail 'writing at tokyo after the heal'
+site_start nyc
+expect_file "$nyc/away" 'while nyc is away'
+check_all
