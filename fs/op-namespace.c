@@ -175,12 +175,13 @@ nf_namespace_op_readdir (NfMount *mount, fuse_req_t req, NfNode *node, gsize siz
                          gboolean plus)
 {
   guint64 dir = dir_of (mount, node);
-  Listing listing = { .req = req, .plus = plus, .next = offset + 1 };
+  Listing listing = { .req = req, .plus = plus };
   NfNamespaceStat stat;
 
   if (dir == 0)
     return FALSE;
   listing.size = MIN (size, sizeof listing.buffer);
+  listing.next = MIN (offset, G_MAXINT32) + 1;
   int err = nf_namespace_stat (mount->ns, dir, &stat);
   if (err == 0 && offset == 0)
     (void)add_entry (&listing, ".", dir);

@@ -181,3 +181,22 @@ tests_stress_store_LDADD = $(SYNC_LIBS)
 stress_programs += tests/stress-primary
 tests_stress_primary_SOURCES = tests/stress-primary.c
 tests_stress_primary_LDADD = $(SYNC_LIBS)
+
+# The mount alone, on shares of the tests' own, and a site that is primary.
+unit_tests += tests/test-inode tests/test-namespace
+tests_test_inode_SOURCES = tests/test-inode.c
+tests_test_inode_LDADD = $(FS_UNIT)
+tests_test_namespace_SOURCES = tests/test-namespace.c
+tests_test_namespace_LDADD = $(FS_UNIT)
+check_PROGRAMS += tests/mount/nf-fake-mount tests/mount/nf-calls
+tests_mount_nf_fake_mount_SOURCES = tests/mount/nf-fake-mount.c tests/mount/fake-share.c \
+	tests/mount/fake-share.h
+tests_mount_nf_fake_mount_LDADD = $(FS_LIBS)
+tests_mount_nf_calls_SOURCES = tests/mount/nf-calls.c
+tests_mount_nf_calls_LDADD = $(GLIB_LIBS)
+script_tests += tests/mount/fake.sh
+test_data += tests/mount/lib.sh
+
+bench_programs += tests/bench-primary
+tests_bench_primary_SOURCES = tests/bench-primary.c
+tests_bench_primary_LDADD = $(SYNC_LIBS)
