@@ -13,6 +13,9 @@
  * index isn't touched. */
 
 #define CAPABILITY "security.capability"
+/* The free space is looked at every so many bytes written, and from so little on each time. */
+#define SPACE_LOOK (16 * 1024 * 1024)
+#define SPACE_LOW (256 * 1024 * 1024)
 
 typedef struct
 {
@@ -45,6 +48,33 @@ append (NfExec *exec, const Writing *writing, gsize length)
   return err;
 }
 
+/* Is there so little left that it matters who takes it? Root may have what users may not. */
+static gboolean
+space_is_low (NfPrimary *primary, gsize len)
+{
+  struct statvfs vfs;
+
+  if (G_LIKELY (__atomic_sub_fetch (&primary->room, (gint64)len, __ATOMIC_RELAXED) >= 0))
+    return FALSE;
+  if (nf_tree_statvfs (primary->share->tree, &vfs) != 0 || vfs.f_bavail < SPACE_LOW / MAX (vfs.f_frsize, 1))
+    return TRUE;
+  __atomic_store_n (&primary->room, SPACE_LOOK, __ATOMIC_RELAXED);
+  return FALSE;
+}
+
+/* The right to write was judged when the file was opened, so that the caller's credentials matter only for set-id
+ * bits, which his write takes away, and for the last of the space. Else the change of credentials, which costs as
+ * much as the write, is spared. */
+static gboolean
+take_credentials (NfExec *exec, const Writing *writing)
+{
+  if ((writing->before.st_mode & (S_ISUID | S_ISGID))
+      || (exec->head->uid != 0 && space_is_low (exec->primary, writing->data.len)))
+    return nf_exec_assume (exec, FALSE);
+  nf_creds_prepare ();
+  return TRUE;
+}
+
 /* Returns how much was written; RET_ERR says why it isn't all. */
 static gsize
 put_data (NfExec *exec, const Writing *writing, int *ret_err)
@@ -52,7 +82,7 @@ put_data (NfExec *exec, const Writing *writing, int *ret_err)
   gsize written = 0;
 
   *ret_err = 0;
-  if (!nf_exec_assume (exec, FALSE))
+  if (!take_credentials (exec, writing))
     {
       *ret_err = -EPERM;
       return 0;

@@ -44,7 +44,8 @@ struct NfPrimary
   guint64 saved;         /* atomic: the watermark in the index */
   guint64 durable;       /* atomic: the watermark up to which a power cut takes nothing */
   gint checkpointing;    /* atomic: a checkpoint is under way */
-  guint64 trimmed;       /* atomic: the op at which the journal was last trimmed */
+  gint64 room;     /* atomic: bytes that may be written before the free space is looked at again */
+  guint64 trimmed; /* atomic: the op at which the journal was last trimmed */
 
   pthread_mutex_t aborts_lock;
   GArray *aborts; /* ops whose abort record couldn't be written yet; guarded by aborts_lock */
