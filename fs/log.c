@@ -26,6 +26,7 @@ static Target target = TO_FD; /* guarded by lock, as all below */
 static int fd = STDERR_FILENO;
 static char *file;
 static gboolean debug;
+static gboolean echo; /* warnings to standard error too */
 
 static const char *
 level_name (GLogLevelFlags level)
@@ -78,7 +79,7 @@ append_safely (GString *line, const char *text, gsize len)
 }
 
 static void
-write_line (GLogLevelFlags level, const char *message, gsize len)
+write_line (int to, GLogLevelFlags level, const char *message, gsize len)
 {
   g_autoptr (GDateTime) now = g_date_time_new_now_local ();
   g_autofree char *time = g_date_time_format (now, "%Y-%m-%dT%H:%M:%S.%f");
@@ -88,7 +89,7 @@ write_line (GLogLevelFlags level, const char *message, gsize len)
   g_string_append_printf (line, " %s: ", level_name (level));
   append_safely (line, message, len);
   g_string_append_c (line, '\n');
-  if (write (fd, line->str, line->len) < 0)
+  if (write (to, line->str, line->len) < 0)
     {
       /* There is nobody left to be told. */
     }
@@ -125,9 +126,12 @@ writer (GLogLevelFlags level, const GLogField *fields, gsize n_fields, gpointer 
            && g_log_writer_journald (level, fields, n_fields, NULL) == G_LOG_WRITER_HANDLED)
     ;
   else if (target == TO_FD)
-    write_line (level, message, len);
+    write_line (fd, level, message, len);
   else
     write_syslog (level, message, len);
+  /* Smaller numbers are worse. */
+  if (echo && (level & G_LOG_LEVEL_MASK) <= G_LOG_LEVEL_WARNING)
+    write_line (STDERR_FILENO, level, message, len);
   pthread_mutex_unlock (&lock);
   return G_LOG_WRITER_HANDLED;
 }
@@ -190,6 +194,14 @@ nf_log_to_system (void)
       target = access ("/run/systemd/journal/socket", F_OK) == 0 ? TO_JOURNAL : TO_SYSLOG;
       openlog ("nearfs", LOG_PID, LOG_DAEMON);
     }
+  pthread_mutex_unlock (&lock);
+}
+
+void
+nf_log_echo (gboolean on)
+{
+  pthread_mutex_lock (&lock);
+  echo = on;
   pthread_mutex_unlock (&lock);
 }
 

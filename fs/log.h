@@ -14,8 +14,10 @@ void nf_log_init (gboolean verbose);
 gboolean nf_log_to_file (const char *path, GError **error);
 /* Opens that file anew, for logrotate(8). Nothing if there is none. */
 void nf_log_reopen (void);
-/* Standard error is about to be closed. Nothing if a file is logged to. */
+/* From now on to journald or syslog. Nothing if a file is logged to. */
 void nf_log_to_system (void);
+/* Whether warnings go to standard error beside: while somebody waits for the daemon's start. */
+void nf_log_echo (gboolean on);
 
 /* What a message is about, for the journal's fields; what isn't known is 0 or NULL. */
 typedef struct

@@ -67,8 +67,7 @@ announce (Start *start)
                 g_strerror (errno));
       close (start->ready_fd);
     }
-  if (!start->foreground)
-    nf_log_to_system ();
+  nf_log_echo (FALSE);
   nf_background_ready ();
 }
 
@@ -114,6 +113,11 @@ start_daemon (Start *start)
   nf_log_init (start->verbose);
   if (start->wish.log_file && !nf_log_to_file (start->wish.log_file, &error))
     return nf_command_fail (start->verb, 1, "%s", error->message);
+  if (!start->foreground)
+    {
+      nf_log_to_system ();
+      nf_log_echo (TRUE);
+    }
   return run (start, conf, map);
 }
 
