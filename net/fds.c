@@ -82,6 +82,14 @@ nf_fd_lane_clear (NfFdLane *lane)
   *lane = NF_FD_LANE_INIT;
 }
 
+void
+nf_fd_lane_enlarge (const NfFdLane *lane, int size)
+{
+  /* Sockets refuse, and so do pipes when the user has many: then they stay as they are. */
+  (void)fcntl (lane->in, F_SETPIPE_SZ, size);
+  (void)fcntl (lane->out, F_SETPIPE_SZ, size);
+}
+
 static void
 set_nonblocking (int fd)
 {

@@ -14,6 +14,9 @@
 /* Accepted streams, until it's known which lane of which link each is. Each has a thread, which becomes the session's
  * if the stream is the first of its link. Exactly the magic and one frame are read here: the rest is the link's. */
 
+/* A user without privileges may have 64 MiB of pipes. */
+#define PIPE_SIZE_OPS (128 * 1024)
+#define PIPE_SIZE_BULK (512 * 1024)
 #define FIRST_WORDS_MS 10000
 /* No version's magic is longer. */
 #define MAGIC_LINE_MAX 32
@@ -183,6 +186,7 @@ find_place (Visitor *visitor, const NfMsg *msg, NfSession **ret_session, GError 
   NfLink *link = NULL;
   gboolean ok = TRUE;
 
+  nf_fd_lane_enlarge (&visitor->fds, options.kind == NF_LINK_BULK ? PIPE_SIZE_BULK : PIPE_SIZE_OPS);
   pthread_mutex_lock (&peer->lock);
   for (guint i = 0; i < peer->links->len && link == NULL; i++)
     {

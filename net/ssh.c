@@ -183,6 +183,8 @@ ssh_write (NfTransport *transport, guint index, const void *data, gsize len)
       self->broken = self->more = TRUE; /* the reading end tells why */
       return -EAGAIN;
     }
+  /* It may have read the socket as well: data and windows, also of other lanes, that no poll() will tell of. */
+  self->more = TRUE;
   return n <= 0 ? -EAGAIN : n;
 }
 
