@@ -168,6 +168,18 @@ adopt_name (NfExec *exec, NfFid parent, NfSlice name, const NfAttr *attr)
   return err;
 }
 
+/* A name's record bears the time at which its parent was changed, which here is in the past. */
+static int
+take_parents_time (NfExec *exec, NfFid parent)
+{
+  NfAttr attr;
+  int err = nf_tree_stat (exec->share->tree, parent, &attr);
+
+  if (err == 0)
+    exec->time = attr.mtime;
+  return err;
+}
+
 static int
 adopt_locked (NfExec *exec, NfFid parent, NfSlice name, NfAttr *attr)
 {
@@ -175,6 +187,8 @@ adopt_locked (NfExec *exec, NfFid parent, NfSlice name, NfAttr *attr)
   NfFid expected = attr->fid;
   int err = nf_tree_lookup (exec->share->tree, parent, name, attr, &ident);
 
+  if (err == 0)
+    err = take_parents_time (exec, parent);
   if (err != 0)
     return err;
   if (attr->fid == NF_FID_NONE)

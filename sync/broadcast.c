@@ -113,6 +113,23 @@ nf_broadcast_aborted (NfBroadcast *broadcast, guint64 seq)
 }
 
 static gboolean
+is_before (gpointer key, gpointer value, gpointer data)
+{
+  (void)value;
+  return *(const guint64 *)key <= *(const guint64 *)data;
+}
+
+void
+nf_broadcast_trimmed (NfBroadcast *broadcast)
+{
+  guint64 first = nf_journal_first (broadcast->share->journal).seq;
+
+  pthread_mutex_lock (&broadcast->lock);
+  g_hash_table_foreach_remove (broadcast->aborted, is_before, &first);
+  pthread_mutex_unlock (&broadcast->lock);
+}
+
+static gboolean
 is_aborted (NfBroadcast *broadcast, guint64 seq)
 {
   pthread_mutex_lock (&broadcast->lock);

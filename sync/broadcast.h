@@ -30,6 +30,8 @@ gboolean nf_broadcast_wanted (NfBroadcast *broadcast);
 void nf_broadcast_data (NfBroadcast *broadcast, guint64 seq, NfSlice data, GBytes *owner);
 /* Op SEQ was aborted. Before it is done. */
 void nf_broadcast_aborted (NfBroadcast *broadcast, guint64 seq);
+/* The journal has lost its oldest records. */
+void nf_broadcast_trimmed (NfBroadcast *broadcast);
 /* Sends what can be sent, to SITE or (NULL) to all. */
 void nf_broadcast_pump (NfBroadcast *broadcast, const char *site);
 

@@ -511,6 +511,29 @@ nf_exec_correct_xattr (NfExec *exec, NfFid fid, const char *path, const char *na
 /* ---- who may write ---- */
 
 int
+nf_exec_open (NfShare *share, NfFid fid, int flags)
+{
+  int fd = nf_tree_open_fid (share->tree, fid, flags);
+  struct stat st;
+
+  if (fd != -EACCES || !share->conf.personal)
+    return fd;
+  int path_fd = nf_tree_open_fid (share->tree, fid, O_PATH);
+  if (path_fd < 0)
+    return path_fd;
+  NfProcPath path = nf_exec_proc_path (path_fd);
+  if (fstat (path_fd, &st) == 0 && S_ISREG (st.st_mode)
+      && chmod (path.str, (st.st_mode & 07777) | S_IRUSR | S_IWUSR) == 0)
+    {
+      fd = nf_tree_open_fid (share->tree, fid, flags);
+      (void)chmod (path.str,
+                   st.st_mode & 07777); /* as the owner this can't fail after it could be changed */
+    }
+  close (path_fd);
+  return fd;
+}
+
+int
 nf_exec_rw (NfExec *exec, NfFid fid, NfExecRw *ret_rw)
 {
   NfOpens *opens = exec->share->opens;
@@ -525,7 +548,7 @@ nf_exec_rw (NfExec *exec, NfFid fid, NfExecRw *ret_rw)
     {
       int fd = nf_opens_fd (opens, fid, TRUE);
       if (fd < 0)
-        fd = nf_tree_open_fid (exec->share->tree, fid, O_RDWR);
+        fd = nf_exec_open (exec->share, fid, O_RDWR);
       if (fd < 0)
         return fd;
       rw.open_fd = nf_opens_keep (opens, fid, fd);

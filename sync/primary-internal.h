@@ -160,6 +160,9 @@ typedef struct
   NfOpenFd *open_fd;
 } NfExecRw;
 int nf_exec_rw (NfExec *exec, NfFid fid, NfExecRw *ret_rw);
+/* Opens FID as the daemon, under its lock. In personal mode its own mode may stand against it: then that is changed for
+ * the moment. */
+int nf_exec_open (NfShare *share, NfFid fid, int flags);
 void nf_exec_rw_clear (NfExecRw *rw);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (NfExecRw, nf_exec_rw_clear)
 /* May the caller do this (R_OK, W_OK) to what FD is? The kernel at his site was asked at open; here it is his
@@ -212,6 +215,8 @@ void nf_waits_free (NfWaits *waits);
 void nf_waits_add (NfWaits *waits, guint64 seq, NfSlice sites, guint timeout_ms, const char *owner,
                    guint64 id, NfCallDone done, gpointer data);
 void nf_waits_cancel (NfWaits *waits, const char *owner, guint64 id);
+/* OWNER's link is down: it asks again when it is back. */
+void nf_waits_drop (NfWaits *waits, const char *owner);
 /* A site's position has changed. */
 void nf_waits_check (NfWaits *waits);
 

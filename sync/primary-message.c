@@ -238,6 +238,58 @@ take_call (NfPrimary *primary, const char *site, const NfMsg *call)
     }
 }
 
+/* ---- what a peer may name ---- */
+
+/* The fids above the limit stand for the hidden directories, which are the daemon's alone (G7). */
+static gboolean
+is_fid (NfFid fid)
+{
+  return fid < NF_FID_LIMIT;
+}
+
+static gboolean
+names_only_objects (const NfMsg *msg)
+{
+  switch (msg->type)
+    {
+#define CASE(NAME, condition) \
+  case NF_MSG_##NAME:         \
+    return condition
+      CASE (FETCH, is_fid (msg->fetch.fid));
+      CASE (LIST, is_fid (msg->list.fid));
+      CASE (HASH, is_fid (msg->hash.fid));
+      CASE (LOOKUP, is_fid (msg->lookup.parent));
+      CASE (GETATTR, is_fid (msg->getattr.fid));
+      CASE (READLINK, is_fid (msg->readlink.fid));
+      CASE (READDIR, is_fid (msg->readdir.fid));
+      CASE (READ, is_fid (msg->read.fid));
+      CASE (GETXATTR, is_fid (msg->getxattr.fid));
+      CASE (LISTXATTR, is_fid (msg->listxattr.fid));
+      CASE (STATFS, is_fid (msg->statfs.fid));
+      CASE (LSEEK, is_fid (msg->lseek.fid));
+      CASE (CREATE, is_fid (msg->create.parent));
+      CASE (MKDIR, is_fid (msg->mkdir.parent));
+      CASE (MKNOD, is_fid (msg->mknod.parent));
+      CASE (SYMLINK, is_fid (msg->symlink.parent));
+      CASE (LINK, is_fid (msg->link.fid) && is_fid (msg->link.parent));
+      CASE (UNLINK, is_fid (msg->unlink.parent));
+      CASE (RMDIR, is_fid (msg->rmdir.parent));
+      CASE (RENAME, is_fid (msg->rename.parent) && is_fid (msg->rename.newparent));
+      CASE (SETATTR, is_fid (msg->setattr.fid));
+      CASE (WRITE, is_fid (msg->write.fid));
+      CASE (FALLOCATE, is_fid (msg->fallocate.fid));
+      CASE (COPY, is_fid (msg->copy.from) && is_fid (msg->copy.fid));
+      CASE (SETXATTR, is_fid (msg->setxattr.fid));
+      CASE (REMOVEXATTR, is_fid (msg->removexattr.fid));
+      CASE (FSYNC, is_fid (msg->fsync.fid));
+      CASE (HOLD, is_fid (msg->hold.fid));
+      CASE (DROP, is_fid (msg->drop.fid));
+#undef CASE
+    default:
+      return TRUE;
+    }
+}
+
 /* ---- positions ---- */
 
 typedef struct
@@ -269,6 +321,7 @@ trim (NfPrimary *primary)
   __atomic_store_n (&primary->trimmed, watermark, __ATOMIC_RELAXED);
   nf_primary_members (primary, take_least, &least);
   nf_journal_trim (primary->share->journal, least.seq);
+  nf_broadcast_trimmed (primary->broadcast);
 }
 
 static void
@@ -283,6 +336,12 @@ void
 nf_primary_message (NfPrimary *primary, const char *site, gboolean bulk, const NfMsg *msg)
 {
   (void)bulk;
+  if (!names_only_objects (msg))
+    {
+      if (nf_msg_flags (msg->type) & NF_MSG_CALL)
+        refuse (primary, site, msg, -ESTALE, 0);
+      return;
+    }
   switch (msg->type)
     {
     case NF_MSG_SUBSCRIBE:
@@ -318,6 +377,7 @@ void
 nf_primary_peer_down (NfPrimary *primary, const char *site)
 {
   nf_broadcast_peer_down (primary->broadcast, site);
+  nf_waits_drop (primary->waits, site);
   nf_serve_peer_down (primary->serve, site);
 }
 

@@ -191,6 +191,28 @@ drop_displaced (Redo *redo, const NfNameIs *is)
     }
 }
 
+static void append (Redo *redo, NfRecord *record);
+static guint32 settable (const NfAttr *attr);
+
+/* Of an op that is there, but may have been stopped before its times were set and its corrections said. */
+static void
+complete_effect (Redo *redo, const NfRecord *record)
+{
+  NfTree *tree = redo->primary->share->tree;
+  NfAttr times = { .mtime = record->time };
+  NfRecord correction = { .kind = NF_OP_ATTR, .fid = record->fid };
+
+  if (!redo->reboot)
+    for (guint i = 0; i < record->n_names; i++)
+      (void)nf_tree_set_attr (tree, record->names[i].parent, -1, NF_SET_MTIME, &times);
+  if (!redo->reboot && record->creates)
+    (void)nf_tree_set_attr (tree, record->fid, -1, NF_SET_ATIME | NF_SET_MTIME, &record->attr);
+  if (!record->creates || nf_tree_stat (tree, record->fid, &correction.attr) != 0)
+    return;
+  correction.mask = settable (&correction.attr);
+  append (redo, &correction);
+}
+
 static void
 follow_record (Redo *redo, const Item *item, const Found *found)
 {
@@ -248,12 +270,18 @@ restate_name (Redo *redo, const NfNameIs *is, const Found *found, NfFid fid)
     .fid = fid,
   };
 
+  gint64 now = redo->exec.time;
+  NfAttr parent;
+
   if (found->err == 0 && found->attr.fid != NF_FID_NONE)
     {
       record.fid = record.names[0].fid = found->attr.fid;
       record.names[0].mode = found->attr.mode & S_IFMT;
     }
+  if (nf_tree_stat (redo->primary->share->tree, is->parent, &parent) == 0)
+    redo->exec.time = parent.mtime;
   append (redo, &record);
+  redo->exec.time = now;
 }
 
 static void
@@ -283,6 +311,8 @@ redo_names (Redo *redo, guint at)
   if (so)
     {
       follow_record (redo, item, found);
+      if (redo->err == 0 && !item->finished)
+        complete_effect (redo, record);
       return;
     }
   take_back_orphan (redo, record, found);

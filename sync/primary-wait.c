@@ -147,6 +147,19 @@ nf_waits_cancel (NfWaits *waits, const char *owner, guint64 id)
   answer_picked (waits, has_owner, &like, -EINTR);
 }
 
+static gboolean
+is_owned (NfWaits *waits, const Wait *wait, gconstpointer data)
+{
+  (void)waits;
+  return g_strcmp0 (wait->owner, data) == 0;
+}
+
+void
+nf_waits_drop (NfWaits *waits, const char *owner)
+{
+  answer_picked (waits, is_owned, owner, -EHOSTUNREACH);
+}
+
 static void
 time_is_over (gpointer data)
 {

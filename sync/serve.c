@@ -102,7 +102,7 @@ nf_serve_open (NfServeJob *job, NfFid fid)
 {
   int fd = nf_opens_fd (job->primary->share->opens, fid, FALSE);
 
-  return fd >= 0 ? fd : nf_tree_open_fid (job->primary->share->tree, fid, O_RDONLY);
+  return fd >= 0 ? fd : nf_exec_open (job->primary->share, fid, O_RDONLY);
 }
 
 /* ---- FETCH ---- */

@@ -66,6 +66,7 @@ work (World *world)
 typedef struct
 {
   GHashTable *names;   /* "parent/name" → fid as text */
+  GHashTable *attrs;   /* fid → NfAttr, as far as the journal says */
   GHashTable *aborted; /* seq */
 } Model;
 
@@ -81,6 +82,57 @@ note_aborted (NfPosition position, NfSlice bytes, gpointer data)
   return TRUE;
 }
 
+static NfAttr *
+attr_of (Model *model, NfFid fid)
+{
+  NfAttr *attr = g_hash_table_lookup (model->attrs, &fid);
+
+  if (!attr)
+    {
+      attr = g_new0 (NfAttr, 1);
+      attr->fid = fid;
+      g_hash_table_insert (model->attrs, &attr->fid, attr);
+    }
+  return attr;
+}
+
+static void
+follow_attr (Model *model, const NfRecord *record)
+{
+  NfAttr *attr = attr_of (model, record->fid);
+
+  if (record->kind == NF_OP_NAMES)
+    {
+      for (guint i = 0; i < record->n_names; i++)
+        attr_of (model, record->names[i].parent)->mtime = record->time;
+      if (record->creates)
+        {
+          attr->mode = record->attr.mode;
+          attr->size = record->attr.size;
+          attr->mtime = record->attr.mtime;
+        }
+    }
+  if (record->kind == NF_OP_DATA || (record->kind == NF_OP_ATTR && (record->mask & NF_SET_SIZE)))
+    attr->size = record->attr.size;
+  if (record->kind == NF_OP_DATA || (record->kind == NF_OP_ATTR && (record->mask & NF_SET_MTIME)))
+    attr->mtime = record->attr.mtime;
+  if (record->kind == NF_OP_ATTR && (record->mask & NF_SET_MODE))
+    attr->mode = record->attr.mode;
+}
+
+static void
+compare_attr (Model *model, const NfAttr *is, guint point)
+{
+  const NfAttr *said = attr_of (model, is->fid);
+
+  cr_assert_eq (is->mode & 07777, said->mode & 07777, "killed at %u: mode of %" G_GUINT64_FORMAT,
+                point, is->fid);
+  cr_assert_eq (is->mtime, said->mtime, "killed at %u: mtime of %" G_GUINT64_FORMAT, point,
+                is->fid);
+  if (S_ISREG (is->mode))
+    cr_assert_eq (is->size, said->size, "killed at %u: size of %" G_GUINT64_FORMAT, point, is->fid);
+}
+
 static gboolean
 follow (NfPosition position, NfSlice bytes, gpointer data)
 {
@@ -88,7 +140,10 @@ follow (NfPosition position, NfSlice bytes, gpointer data)
   NfRecord record;
 
   cr_assert (nf_record_decode (bytes, &record));
-  if (record.kind != NF_OP_NAMES || g_hash_table_contains (model->aborted, &position.seq))
+  if (g_hash_table_contains (model->aborted, &position.seq) || record.fid == NF_FID_NONE)
+    return TRUE;
+  follow_attr (model, &record);
+  if (record.kind != NF_OP_NAMES)
     return TRUE;
   for (guint i = 0; i < record.n_names; i++)
     {
@@ -138,6 +193,7 @@ compare_dir (World *world, Model *model, NfFid dir, guint point)
       NfAttr attr;
       /* By fid: through the index's name. */
       cr_assert_eq (do_getattr (world, fid, &attr), 0, "killed at %u: %s", point, *entry);
+      compare_attr (model, &attr, point);
       if (S_ISDIR (attr.mode))
         compare_dir (world, model, fid, point);
     }
@@ -149,7 +205,8 @@ check (World *world, guint point)
   g_autoptr (GHashTable) names = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   g_autoptr (GHashTable) aborted
       = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
-  Model model = { names, aborted };
+  g_autoptr (GHashTable) attrs = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, g_free);
+  Model model = { names, attrs, aborted };
   NfJournal *journal = world->a->share->journal;
 
   cr_assert_eq (nf_journal_read (journal, 0, note_aborted, &model), 0);

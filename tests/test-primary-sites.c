@@ -220,6 +220,35 @@ Test (sites, rights_and_epochs_are_checked)
   cr_assert_eq (nf_status_to_errno (refused->answer.status), EROFS);
 }
 
+Test (sites, the_hidden_directories_arent_objects)
+{
+  NfMsg list = { .type = NF_MSG_LIST, .list = { SHARE, 3, NF_FID_ORPHANS } };
+
+  nf_sim_connect (world->sim, "a", "b");
+  world->site = "b";
+  cr_assert_eq (do_mkdir (world, NF_FID_STAGING, "d", 0777, NULL), -ESTALE);
+  cr_assert_eq (do_lookup (world, NF_FID_LIMBO, "x", NULL), -ESTALE);
+  nf_sim_send (world->sim, "b", "a", TRUE, &list);
+  nf_sim_run (world->sim, 10);
+  cr_assert_eq (world->b->inbox->len, 0);
+}
+
+Test (sites, what_is_adopted_leaves_its_parents_time)
+{
+  NfPosition position = begin ();
+  NfRecord record;
+  NfAttr parent;
+
+  g_autofree char *behind = path_of (world, "unknown");
+  cr_assert (g_file_set_contents (behind, "content", 7, NULL));
+  cr_assert_eq (do_getattr (world, ROOT, &parent), 0);
+  cr_assert_eq (do_lookup (world, ROOT, "unknown", NULL), 0);
+  nf_msg_free (next_op (&position, &record));
+  cr_assert_eq (record.time, parent.mtime);
+  cr_assert (record.creates);
+  cr_assert_eq (record.attr.size, 7);
+}
+
 Test (sites, writes_need_the_callers_right_or_a_hold_that_was_judged)
 {
   NfFid file;
