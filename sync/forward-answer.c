@@ -127,18 +127,32 @@ epoch_is_old (const NfMsg *answer)
   return answer->answer.value == 1 && nf_status_to_errno (answer->answer.status) == ESTALE;
 }
 
-static void
-answer_write (NfForward *forward, NfPending *pending, const NfMsg *answer, GArray *due,
-              GArray *invals)
+/* Did the primary do something else than the caller of a buffered SETATTR was told? */
+static gboolean
+differs (const NfPending *pending, const NfAttr *attr)
 {
-  NfFid fid = pending->msg->write.fid;
-  gboolean window = !pending->bulk;
+  const NfMsg *msg = pending->msg;
+  guint32 mask = msg->type == NF_MSG_SETATTR ? msg->setattr.mask : 0;
+
+  return ((mask & NF_SET_MODE) && ((attr->mode ^ msg->setattr.attr.mode) & 07777) != 0)
+         || ((mask & NF_SET_MTIME_NOW) && attr->mtime != msg->head.clock);
+}
+
+static void
+answer_buffered (NfForward *forward, NfPending *pending, const NfMsg *answer, GArray *due,
+                 GArray *invals)
+{
+  NfFid fid = nf_pending_fid (pending);
+  gboolean window = pending->data && !pending->bulk;
   int error = nf_status_to_errno (answer->answer.status);
 
   if (error != 0)
     nf_forward_fail_pending (forward, pending, -error, due, invals);
   else
     {
+      NfInval inval = { .kind = NF_INVAL_ATTR, .fid = fid };
+      if (differs (pending, &answer->answer.attr))
+        g_array_append_val (invals, inval);
       pending->seq = answer->answer.seq;
       nf_pending_settle (&forward->calls, pending, forward->share->tree != NULL);
     }
@@ -163,7 +177,7 @@ nf_forward_answer (NfForward *forward, const NfMsg *message)
   if (pending && !pending->answered && epoch_is_old (&answer))
     pending = NULL; /* it is sent again when this site has subscribed to the new reign */
   if (pending && !pending->answered && pending->buffered)
-    answer_write (forward, pending, &answer, due, invals);
+    answer_buffered (forward, pending, &answer, due, invals);
   else if (pending && !pending->answered)
     {
       NfFid fid = pending->queue ? pending->queue->fid : NF_FID_NONE;

@@ -4,6 +4,7 @@
 #include "sync/forward-internal.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 
 /* The object whose writes must have arrived before MSG may be sent; NF_FID_NONE if it doesn't
  * matter. For name changes it is the object that is named: data comes before names. */
@@ -123,6 +124,7 @@ call_other (NfForward *forward, NfFile *file, const NfMsg *msg, NfFid fid, NfCal
   NfPendingFile *queue = fid != NF_FID_NONE ? nf_pending_file (&forward->calls, fid) : NULL;
 
   *ret_id = pending->id;
+  pending->since_ms = nf_forward_now_ms (forward);
   if (queue || msg->type == NF_MSG_WRITE)
     {
       nf_pending_enqueue (&forward->calls,
@@ -131,6 +133,35 @@ call_other (NfForward *forward, NfFile *file, const NfMsg *msg, NfFid fid, NfCal
     }
   else if (forward->up)
     nf_forward_send_pending (forward, pending);
+}
+
+/* A change of attributes of a file that this site has just created and holds open is buffered like a write: unpacking
+ * an archive then costs a round trip for the create and one for the close. Those that have side effects at the
+ * primary (size, killed setuid bits) aren't. BASE: the attributes here. */
+static gboolean
+may_buffer_setattr (NfShare *share, const NfFile *file, const NfMsg *msg, NfAttr *ret_base)
+{
+  guint32 plain = NF_SET_MODE | NF_SET_UID | NF_SET_GID | NF_SET_ATIME | NF_SET_MTIME
+                  | NF_SET_ATIME_NOW | NF_SET_MTIME_NOW;
+
+  if (msg->type != NF_MSG_SETATTR || !file || !file->created || !share->tree
+      || (msg->setattr.mask & ~plain) != 0
+      || nf_tree_stat (share->tree, msg->setattr.fid, ret_base) != 0)
+    return FALSE;
+  return !(msg->setattr.mask & (NF_SET_UID | NF_SET_GID))
+         || !(ret_base->mode & (S_ISUID | S_ISGID));
+}
+
+/* With the lock. */
+static void
+buffer_setattr (NfForward *forward, NfFile *file, const NfMsg *msg, GArray *due)
+{
+  NfPending *pending = nf_pending_new (&forward->calls, msg, file, NULL, NULL);
+
+  pending->buffered = TRUE;
+  nf_pending_enqueue (&forward->calls, nf_pending_file_ensure (&forward->calls, msg->setattr.fid),
+                      pending);
+  nf_forward_pump_file (forward, msg->setattr.fid, due);
 }
 
 /* The hold that goes with a CREATE is counted when the file is opened, at once behind it. */
@@ -143,14 +174,22 @@ nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone
   NfMsg msg = *call;
   NfFid fid = ordered_fid (share, call);
   guint64 id = 0;
+  NfMsg told = { .type = NF_MSG_ANSWER };
+  gboolean tell = FALSE;
 
   nf_forward_complete_head (forward, &msg);
+  gboolean buffer = may_buffer_setattr (share, file, &msg, &told.answer.attr);
   pthread_mutex_lock (&forward->lock);
   gboolean down = !forward->up;
   if (nf_forward_given_up (forward) || forward->closing)
     nf_forward_due_add (due, done, data, -EHOSTUNREACH, 0);
   else if (call->type == NF_MSG_WRITE && !(call->write.flags & NF_WRITE_APPEND))
     call_write (forward, file, &msg, done, data, &id, due);
+  else if (buffer)
+    {
+      buffer_setattr (forward, file, &msg, due);
+      tell = TRUE;
+    }
   else
     {
       if (call->type == NF_MSG_COPY && nf_pending_file (&forward->calls, call->copy.fid))
@@ -159,7 +198,13 @@ nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone
     }
   if (ret_id) /* before an answer can come, after which the caller's memory may be gone */
     *ret_id = id;
+  nf_forward_watch (forward);
   pthread_mutex_unlock (&forward->lock);
+  if (tell)
+    {
+      nf_forward_overlay_attr (forward, &told.answer.attr);
+      done (data, 0, &told);
+    }
   if (down)
     share->host->redial (share->host->data, share->conf.primary);
   nf_forward_due_run (due);

@@ -25,7 +25,8 @@ struct NfForward
   GQueue stalled;       /* NfStalled: writes that found the buffer full */
   GHashTable *holds;    /* fid → how many files are open for writing here */
   gboolean up;
-  guint64 epoch; /* that calls are sent in */
+  gboolean watched; /* a look at the deadlines is due */
+  guint64 epoch;    /* that calls are sent in */
   gint64 down_since_ms;
   gint refs; /* timers under way */
   gboolean closing;
@@ -52,6 +53,8 @@ void nf_forward_complete_head (NfForward *forward, NfMsg *msg);
 void nf_forward_pump_file (NfForward *forward, NfFid fid, GArray *due);
 void nf_forward_pump_all (NfForward *forward, GArray *due);
 gboolean nf_forward_given_up (NfForward *forward);
+void nf_forward_watch (NfForward *forward);
+gint64 nf_forward_now_ms (NfForward *forward);
 void nf_forward_fail_pending (NfForward *forward, NfPending *pending, int error, GArray *due,
                               GArray *ret_invals);
 gboolean nf_forward_has_room (NfForward *forward, gsize len);

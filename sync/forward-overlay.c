@@ -15,6 +15,7 @@ nf_forward_flush (NfForward *forward, NfFid fid, NfFile *file, gboolean sync, gb
   pthread_mutex_lock (&forward->lock);
   NfPendingFile *queue = nf_pending_file (&forward->calls, fid);
   NfPending *flush = nf_pending_new_flush (file, sync, datasync, done, data);
+  flush->since_ms = nf_forward_now_ms (forward);
   if (sync && nf_forward_given_up (forward))
     {
       nf_forward_due_add (due, done, data, -EHOSTUNREACH, 0);
@@ -25,6 +26,7 @@ nf_forward_flush (NfForward *forward, NfFid fid, NfFile *file, gboolean sync, gb
       nf_pending_enqueue (&forward->calls,
                           queue ? queue : nf_pending_file_ensure (&forward->calls, fid), flush);
       nf_forward_pump_file (forward, fid, due);
+      nf_forward_watch (forward);
     }
   pthread_mutex_unlock (&forward->lock);
   nf_forward_due_run (due);
@@ -55,7 +57,7 @@ nf_forward_drain (NfForward *forward, guint timeout_ms, char **ret_left)
     {
       NfPending *pending = l->data;
       if (!pending->data || !g_hash_table_add (seen, &pending->msg->write.fid))
-        continue;
+        continue; /* only what somebody wrote and believes written */
       g_autofree char *path = forward->share->index
                                   ? nf_index_path (forward->share->index, pending->msg->write.fid)
                                   : NULL;
@@ -91,7 +93,7 @@ nf_forward_applied (NfForward *forward, guint64 reqid)
 
   pthread_mutex_lock (&forward->lock);
   NfPending *pending = g_hash_table_lookup (forward->calls.by_id, &reqid);
-  if (pending && pending->data)
+  if (pending && (pending->data || pending->buffered))
     {
       pending->applied = TRUE;
       nf_pending_forget (&forward->calls, pending);
@@ -106,7 +108,7 @@ nf_forward_overlays (NfForward *forward, NfFid fid)
 {
   pthread_mutex_lock (&forward->lock);
   NfPendingFile *file = nf_pending_file (&forward->calls, fid);
-  gboolean overlays = file && !g_queue_is_empty (&file->overlay);
+  gboolean overlays = file && nf_pending_overlays_content (file);
   pthread_mutex_unlock (&forward->lock);
   return overlays;
 }

@@ -13,14 +13,12 @@
  * flush (close, fsync) collects the outcome. What is in the buffer is laid over the replica for
  * readers of this site until the replica has applied it (G3).
  *
- * Deadlines: with the link up a call waits for its answer, since heartbeats find a dead link. With
- * the link down for call_timeout all that waits fails with EHOSTUNREACH, as does every later call
- * until the link is back.
+ * Deadlines: with the link up a call waits for its answer, since heartbeats find a dead link. With the link down a call
+ * fails with EHOSTUNREACH call_timeout after it was made (the link having had a moment to come back), and when the
+ * link has been down for call_timeout everything does, and every later call at once.
  *
  * Lock order: `lock` is innermost but for the opens'; `done` callbacks, sends and calls to the
  * replica are made without it. */
-
-static void start_deadline (NfForward *forward);
 
 GArray *
 nf_forward_due_new (void)
@@ -65,7 +63,6 @@ nf_forward_new (NfShare *share)
   g_queue_init (&forward->stalled);
   forward->holds = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   forward->down_since_ms = host->monotonic_ms (host->data);
-  start_deadline (forward);
   return forward;
 }
 void
@@ -123,6 +120,7 @@ begin_sync (NfForward *forward, NfPending *flush, NfFid fid)
   msg.fsync.fid = fid;
   msg.fsync.datasync = flush->datasync;
   NfPending *sync = nf_pending_new (&forward->calls, &msg, flush->file, flush->done, flush->arg);
+  sync->since_ms = flush->since_ms;
   if (forward->up)
     nf_forward_send_pending (forward, sync);
 }
@@ -185,13 +183,19 @@ nf_forward_pump_all (NfForward *forward, GArray *due)
   for (guint i = 0; i < n; i++)
     nf_forward_pump_file (forward, fids[i], due);
 }
-gboolean
-nf_forward_given_up (NfForward *forward)
+gint64
+nf_forward_now_ms (NfForward *forward)
 {
   NfHost *host = forward->share->host;
 
+  return host->monotonic_ms (host->data);
+}
+
+gboolean
+nf_forward_given_up (NfForward *forward)
+{
   return !forward->up
-         && host->monotonic_ms (host->data) - forward->down_since_ms
+         && nf_forward_now_ms (forward) - forward->down_since_ms
                 >= (gint64)forward->share->conf.call_timeout_ms;
 }
 
@@ -203,7 +207,8 @@ nf_forward_fail_pending (NfForward *forward, NfPending *pending, int error, GArr
 {
   if (pending->buffered)
     {
-      NfInval inval = { .kind = NF_INVAL_DATA, .fid = pending->msg->write.fid };
+      NfInval inval = { .kind = pending->data ? NF_INVAL_DATA : NF_INVAL_ATTR,
+                        .fid = nf_pending_fid (pending) };
       g_array_append_val (ret_invals, inval);
       if (pending->file)
         pending->file->error = error;
@@ -268,29 +273,131 @@ forward_unref (NfForward *forward)
   g_free (forward);
 }
 
-static void
-deadline_reached (gpointer arg)
-{
-  NfForward *forward = arg;
+/* A link that breaks gets this long to come back, however long the call has waited before. */
+#define GRACE_MS 1000
+/* How often what waits for the link is looked at while it is down. */
+#define CHECK_MS 200
 
-  pthread_mutex_lock (&forward->lock);
-  gboolean over = !forward->closing && nf_forward_given_up (forward);
-  pthread_mutex_unlock (&forward->lock);
-  if (over)
-    fail_everything (forward, -EHOSTUNREACH);
-  forward_unref (forward);
+/* A caller waits for PENDING: until call_timeout after it came. (What nobody waits for, the buffered, is given
+ * call_timeout from when the link broke.) With the lock. */
+static gboolean
+is_due (NfForward *forward, const NfPending *pending, gint64 now_ms)
+{
+  gint64 timeout_ms = (gint64)forward->share->conf.call_timeout_ms;
+
+  return now_ms - pending->since_ms >= timeout_ms
+         && now_ms - forward->down_since_ms >= MIN (GRACE_MS, timeout_ms);
+}
+
+/* The flush in FILE's queue that has waited too long, or NULL. */
+static NfPending *
+overdue_flush (NfForward *forward, NfPendingFile *file, gint64 now_ms)
+{
+  for (GList *l = file->queue.head; l; l = l->next)
+    {
+      NfPending *pending = l->data;
+      if (!pending->msg && is_due (forward, pending, now_ms))
+        return pending;
+    }
+  return NULL;
+}
+
+/* A close() or fsync() that fails says that the file's writes failed: so they do. With the lock. */
+static void
+fail_file (NfForward *forward, NfPending *flush, GArray *due, GArray *invals)
+{
+  NfPendingFile *file = flush->queue;
+  NfPending *first;
+
+  while ((first = g_queue_peek_head (&file->queue)) && first != flush)
+    {
+      if (first->msg)
+        nf_forward_fail_pending (forward, first, -EHOSTUNREACH, due, invals);
+      else
+        {
+          nf_forward_due_add (due, first->done, first->arg, -EHOSTUNREACH, 0);
+          nf_pending_settle (&forward->calls, first, FALSE);
+        }
+    }
+  nf_forward_due_add (due, flush->done, flush->arg, -EHOSTUNREACH, 0);
+  nf_pending_settle (&forward->calls, flush, FALSE);
 }
 
 static void
-start_deadline (NfForward *forward)
+fail_overdue (NfForward *forward, gint64 now_ms, GArray *due, GArray *invals)
+{
+  g_autoptr (GPtrArray) over = g_ptr_array_new ();
+  GHashTableIter iter;
+  gpointer value;
+
+  for (GList *l = forward->calls.order.head; l; l = l->next)
+    {
+      NfPending *pending = l->data;
+      if (!pending->buffered && is_due (forward, pending, now_ms))
+        g_ptr_array_add (over, pending);
+    }
+  for (guint i = 0; i < over->len; i++)
+    nf_forward_fail_pending (forward, over->pdata[i], -EHOSTUNREACH, due, invals);
+  g_ptr_array_set_size (over, 0);
+  g_hash_table_iter_init (&iter, forward->calls.by_fid);
+  while (g_hash_table_iter_next (&iter, NULL, &value))
+    {
+      NfPending *flush = overdue_flush (forward, value, now_ms);
+      if (flush)
+        g_ptr_array_add (over, flush);
+    }
+  for (guint i = 0; i < over->len; i++)
+    fail_file (forward, over->pdata[i], due, invals);
+  nf_forward_pump_all (forward, due);
+}
+
+static gboolean
+anything_waits (NfForward *forward)
+{
+  return !g_queue_is_empty (&forward->calls.order) || !g_queue_is_empty (&forward->stalled)
+         || g_hash_table_size (forward->calls.by_fid) > 0;
+}
+
+static void check_deadlines (gpointer arg);
+
+/* With the lock, after every change that makes something wait or the link go. */
+void
+nf_forward_watch (NfForward *forward)
 {
   NfHost *host = forward->share->host;
 
-  pthread_mutex_lock (&forward->lock);
+  if (forward->up || forward->closing || forward->watched || !anything_waits (forward))
+    return;
+  forward->watched = TRUE;
   forward->refs++;
+  host->post_after (host->data, CHECK_MS, check_deadlines, forward);
+}
+
+static void
+check_deadlines (gpointer arg)
+{
+  NfForward *forward = arg;
+  GArray *due = nf_forward_due_new ();
+  GArray *invals = g_array_new (FALSE, FALSE, sizeof (NfInval));
+  gboolean over = FALSE;
+
+  pthread_mutex_lock (&forward->lock);
+  forward->watched = FALSE;
+  if (!forward->closing && !forward->up)
+    {
+      over = nf_forward_given_up (forward);
+      if (!over)
+        fail_overdue (forward, nf_forward_now_ms (forward), due, invals);
+      if (!over)
+        nf_forward_watch (forward);
+    }
+  pthread_cond_broadcast (&forward->drained);
   pthread_mutex_unlock (&forward->lock);
-  host->post_after (host->data, forward->share->conf.call_timeout_ms + 1, deadline_reached,
-                    forward);
+  nf_forward_invalidate_all (forward, invals);
+  nf_forward_due_run (due);
+  if (over)
+    fail_everything (forward, -EHOSTUNREACH);
+  forward_unref (forward);
 }
 
 void
@@ -316,7 +423,7 @@ forget_applied (NfForward *forward, guint64 seq)
   while (g_hash_table_iter_next (&iter, NULL, &value))
     {
       NfPending *pending = value;
-      if (pending->answered && pending->data && pending->seq <= seq)
+      if (pending->answered && pending->buffered && pending->seq <= seq)
         g_ptr_array_add (gone, pending);
     }
   for (guint i = 0; i < gone->len; i++)
@@ -366,6 +473,6 @@ nf_forward_peer_down (NfForward *forward)
   if (forward->up)
     forward->down_since_ms = host->monotonic_ms (host->data);
   forward->up = FALSE;
+  nf_forward_watch (forward);
   pthread_mutex_unlock (&forward->lock);
-  start_deadline (forward);
 }

@@ -4,6 +4,7 @@
 #include "sync/pending-calls.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 static void
 pending_file_free (gpointer data)
@@ -150,6 +151,12 @@ nf_pending_join (NfPendingCalls *calls, NfPendingFile *file, const NfMsg *msg, N
   return TRUE;
 }
 
+NfFid
+nf_pending_fid (const NfPending *pending)
+{
+  return pending->msg->type == NF_MSG_SETATTR ? pending->msg->setattr.fid : pending->msg->write.fid;
+}
+
 /* How many bytes of writes stand in the queue from LINK on, unsent; counted only as far as it
  * matters. */
 static gsize
@@ -182,8 +189,8 @@ nf_pending_next (NfPendingCalls *calls, NfPendingFile *file)
         }
       if (!pending->msg)
         return before ? NULL : pending;
-      gboolean bulk
-          = pending->data && (before && before->bulk ? TRUE : unsent_bytes (l) >= NF_BULK_MIN);
+      gboolean bulk = before && before->bulk ? pending->buffered
+                                             : pending->data && unsent_bytes (l) >= NF_BULK_MIN;
       if (before && before->bulk != bulk)
         return NULL; /* the connections don't keep order between them: wait for the answers */
       if (pending->data && !bulk && calls->ops_inflight > 0
@@ -226,8 +233,8 @@ nf_pending_settle (NfPendingCalls *calls, NfPending *pending, gboolean keep)
   pending->queue = NULL;
   if (!pending->msg)
     nf_pending_unref (pending); /* a flush: the queue's reference was its only one */
-  else if (!pending->data)
-    g_hash_table_remove (calls->by_id, &pending->id);
+  else if (!pending->buffered)
+    nf_pending_forget (calls, pending);
   else if (!keep || pending->applied)
     nf_pending_forget (calls, pending);
   file = nf_pending_file (calls, fid); /* forgetting may have released it */
@@ -246,7 +253,8 @@ nf_pending_forget (NfPendingCalls *calls, NfPending *pending)
     nf_pending_unref (pending); /* by_id has another reference */
   if (!answered)
     return;
-  calls->buffered -= pending->data->len;
+  if (pending->data)
+    calls->buffered -= pending->data->len;
   g_hash_table_remove (calls->by_id, &pending->id);
   if (file)
     nf_pending_file_release (calls, file);
@@ -267,18 +275,53 @@ nf_pending_acked (const NfPendingCalls *calls)
   return (first ? first->id : calls->next_id) - 1;
 }
 
+static void
+overlay_setattr (const NfPending *pending, NfAttr *attr)
+{
+  guint32 mask = pending->msg->setattr.mask;
+  const NfAttr *set = &pending->msg->setattr.attr;
+
+  if (mask & NF_SET_MODE)
+    attr->mode = (attr->mode & S_IFMT) | (set->mode & ~(guint32)S_IFMT);
+  if (mask & NF_SET_UID)
+    attr->uid = set->uid;
+  if (mask & NF_SET_GID)
+    attr->gid = set->gid;
+  if (mask & (NF_SET_ATIME | NF_SET_ATIME_NOW))
+    attr->atime = mask & NF_SET_ATIME_NOW ? pending->msg->head.clock : set->atime;
+  if (mask & (NF_SET_MTIME | NF_SET_MTIME_NOW))
+    attr->mtime = mask & NF_SET_MTIME_NOW ? pending->msg->head.clock : set->mtime;
+}
+
+static void
+overlay_write (const NfPending *pending, NfAttr *attr)
+{
+  attr->size = MAX (attr->size, pending->msg->write.offset + pending->data->len);
+  attr->mtime = MAX (attr->mtime, pending->msg->head.clock);
+  attr->blocks = MAX (attr->blocks, 1);
+}
+
 void
 nf_pending_overlay_attr (NfPendingFile *file, NfAttr *attr)
 {
   for (GList *l = file->overlay.head; l; l = l->next)
     {
       NfPending *pending = l->data;
-      guint64 end = pending->msg->write.offset + pending->data->len;
-      attr->size = MAX (attr->size, end);
-      attr->mtime = MAX (attr->mtime, pending->msg->head.clock);
+      if (pending->data)
+        overlay_write (pending, attr);
+      else
+        overlay_setattr (pending, attr);
       attr->ctime = MAX (attr->ctime, pending->msg->head.clock);
     }
-  attr->blocks = MAX (attr->blocks, file->overlay.head ? 1 : 0);
+}
+
+gboolean
+nf_pending_overlays_content (NfPendingFile *file)
+{
+  for (GList *l = file->overlay.head; l; l = l->next)
+    if (((NfPending *)l->data)->data)
+      return TRUE;
+  return FALSE;
 }
 
 gsize
@@ -288,6 +331,8 @@ nf_pending_overlay_read (NfPendingFile *file, guint64 offset, guint8 *buffer, gs
   for (GList *l = file->overlay.head; l; l = l->next)
     {
       NfPending *pending = l->data;
+      if (!pending->data)
+        continue;
       guint64 start = MAX (pending->msg->write.offset, offset);
       guint64 end = MIN (pending->msg->write.offset + pending->data->len, offset + length);
       if (pending->msg->write.offset + pending->data->len > offset + got)

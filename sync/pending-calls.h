@@ -33,6 +33,7 @@ typedef struct
   gboolean answered;
   gboolean applied; /* to the replica */
   guint64 seq;      /* after the answer */
+  gint64 since_ms;
 } NfPending;
 
 struct NfPendingFile
@@ -90,7 +91,11 @@ void nf_pending_unsend_all (NfPendingCalls *calls);
 /* All ids up to this one have been answered. */
 guint64 nf_pending_acked (const NfPendingCalls *calls);
 
+/* The file that PENDING, a WRITE or SETATTR, is about. */
+NfFid nf_pending_fid (const NfPending *pending);
+
 /* The overlay. */
+gboolean nf_pending_overlays_content (NfPendingFile *file);
 void nf_pending_overlay_attr (NfPendingFile *file, NfAttr *attr);
 gsize nf_pending_overlay_read (NfPendingFile *file, guint64 offset, guint8 *buffer, gsize length,
                                gsize got);

@@ -158,9 +158,10 @@ struct NfFile
   NfShare *share;
   NfFid fid;
   int flags;
-  int fd;        /* own descriptor for reading (and writing, at the primary), or -1 */
-  int error;     /* first failed write since the last flush; guarded by the forward's lock */
-  gboolean held; /* HOLD was sent to the primary */
+  int fd;           /* own descriptor for reading (and writing, at the primary), or -1 */
+  int error;        /* first failed write since the last flush; guarded by the forward's lock */
+  gboolean held;    /* HOLD was sent to the primary */
+  gboolean created; /* by a CREATE of this site just before */
 };
 
 /* ---- apply.c: one record on the tree, at a replica or in a redo. DATA_BYTES: content of a DATA

@@ -397,6 +397,46 @@ nf_share_cancel (NfShare *share, guint64 id)
 
 /* ---- files ---- */
 
+/* An open that has to ask the primary: it keeps the object for us, or says that it is gone. */
+typedef struct
+{
+  NfFile *file;
+  NfOpenDone done;
+  gpointer data;
+} Opening;
+
+static void
+open_held (gpointer data, int status, const NfMsg *answer)
+{
+  Opening *opening = data;
+  NfFile *file = opening->file;
+
+  (void)answer;
+  if (status != 0)
+    {
+      nf_forward_release (file->share->forward, file);
+      nf_opens_remove (file->share->opens, file);
+      file = NULL;
+    }
+  opening->done (opening->data, status, file);
+  g_free (opening);
+}
+
+/* What isn't here is read from the primary, even when it has lost its name there: so it has to be held. (An ESTALE
+ * makes the kernel look the name up anew.) */
+static void
+open_there (NfFile *file, NfOpenDone done, gpointer data)
+{
+  Opening *opening = g_new0 (Opening, 1);
+  NfMsg call = { .type = NF_MSG_HOLD };
+
+  *opening = (Opening){ file, done, data };
+  call.hold.fid = file->fid;
+  file->held = TRUE; /* counted first, so that another handle's close doesn't drop it */
+  nf_forward_hold (file->share->forward, file->fid, TRUE);
+  nf_forward_call (file->share->forward, NULL, &call, open_held, opening, NULL);
+}
+
 void
 nf_share_open_file (NfShare *share, NfFid fid, int flags, gboolean created, NfOpenDone done,
                     gpointer data)
@@ -404,12 +444,23 @@ nf_share_open_file (NfShare *share, NfFid fid, int flags, gboolean created, NfOp
   NfFile *file = NULL;
   int status = nf_opens_add (share->opens, fid, flags, &file);
 
-  if (status == 0 && share->forward && (flags & O_ACCMODE) != O_RDONLY)
+  if (status != 0 || !share->forward)
+    {
+      done (data, status, file);
+      return;
+    }
+  file->created = created;
+  if (!created && (file->fd < 0 || !nf_replica_serves_content (share->replica, fid)))
+    {
+      open_there (file, done, data);
+      return;
+    }
+  if (created || (flags & O_ACCMODE) != O_RDONLY)
     {
       file->held = TRUE;
       nf_forward_hold (share->forward, fid, created);
     }
-  done (data, status, file);
+  done (data, 0, file);
 }
 
 void
