@@ -15,8 +15,9 @@ typedef struct
   guint refs; /* ours and the share's; guarded by lock */
   pthread_mutex_t lock;
   pthread_cond_t changed;
-  gboolean done; /* guarded by lock, as the status */
+  gboolean done; /* guarded by lock, as what follows */
   int status;
+  GBytes *data; /* what the answer had */
 } Wait;
 
 static Wait *
@@ -44,6 +45,7 @@ wait_unref (Wait *wait)
     return;
   pthread_mutex_destroy (&wait->lock);
   pthread_cond_destroy (&wait->changed);
+  g_bytes_unref (wait->data); /* may be NULL */
   g_free (wait);
 }
 
@@ -52,10 +54,11 @@ wait_done (gpointer data, int status, const NfMsg *answer)
 {
   Wait *wait = data;
 
-  (void)answer;
   pthread_mutex_lock (&wait->lock);
   wait->done = TRUE;
   wait->status = status;
+  if (status == 0)
+    wait->data = g_bytes_new (answer->answer.data.data, answer->answer.data.len);
   pthread_cond_signal (&wait->changed);
   pthread_mutex_unlock (&wait->lock);
   wait_unref (wait);
@@ -104,7 +107,43 @@ add_member (const char *site, NfPosition position, guint64 lag_ops, gboolean con
                             site, lag_ops);
 }
 
-/* Known is it at the primary; a replica knows only itself. "" if nobody is known to be behind. */
+/* PEERS's answer: for each member its name, epoch, seq, chain, changes behind, and whether it is
+ * connected. */
+static void
+add_members (GBytes *data, Behind *behind)
+{
+  gsize len;
+  const guint8 *bytes = g_bytes_get_data (data, &len);
+  NfReader reader = nf_reader (nf_slice (bytes, len));
+
+  while (nf_reader_left (&reader) > 0 && !reader.failed)
+    {
+      g_autofree char *site = nf_slice_dup (nf_reader_slice (&reader, NF_MAP_NAME_MAX));
+      NfPosition position = { .epoch = nf_reader_u64 (&reader) };
+      position.seq = nf_reader_u64 (&reader);
+      position.chain = nf_reader_u64 (&reader);
+      guint64 lag_ops = nf_reader_u64 (&reader);
+      gboolean connected = nf_reader_u8 (&reader) != 0;
+      if (!reader.failed)
+        add_member (site, position, lag_ops, connected, behind);
+    }
+}
+
+/* The primary knows where each site stands; it isn't waited for long. */
+static void
+ask_primary (const NfSlot *slot, Behind *behind)
+{
+  NfMsg call = { .type = NF_MSG_PEERS };
+  Wait *wait = wait_new ();
+  int status;
+
+  nf_share_call (slot->share, &call, wait_done, wait, NULL);
+  if (wait_tick (wait, &status) && status == 0)
+    add_members (wait->data, behind);
+  wait_unref (wait);
+}
+
+/* "" if nobody is known to be behind. The caller frees it. */
 static char *
 who_is_behind (const NfSlot *slot, const char *const *sites)
 {
@@ -114,11 +153,10 @@ who_is_behind (const NfSlot *slot, const char *const *sites)
   nf_share_status (slot->share, &status);
   if (slot->role == NF_ROLE_PRIMARY)
     nf_share_members (slot->share, add_member, &behind);
-  else if (!status.connected)
+  else if (status.connected)
+    ask_primary (slot, &behind);
+  else
     g_string_append_printf (behind.text, "%s, the primary, isn't connected", slot->primary);
-  else if (status.lag_ops > 0)
-    g_string_append_printf (behind.text, "this site is %" G_GUINT64_FORMAT " changes behind",
-                            status.lag_ops);
   return g_string_free (behind.text, FALSE);
 }
 
