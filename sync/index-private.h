@@ -21,16 +21,20 @@ struct NfIndex
   MDB_dbi meta;     /* key → value */
 
   pthread_mutex_t lock; /* recursive; guards what follows; held between begin and commit */
-  MDB_txn *write;       /* of the thread that holds the lock */
+  const void *writer;   /* atomic: whose thread is between begin and commit; NULL if none */
+  MDB_txn *write;       /* that thread's */
   guint depth;
   gboolean failed;
-  MDB_txn *read;
-  gboolean read_live; /* `read` shows the last commit */
   NfFid next_fid;
   NfFid fid_limit; /* reserved up to here */
 
+  pthread_mutex_t read_lock; /* after `lock`; guards what follows */
+  MDB_txn *read;
+  gboolean read_live;    /* `read` shows a commit, which it keeps LMDB from reusing the pages of */
+  guint64 read_commits; /* n_commits then */
+
   guint64 n_suspects; /* atomic */
-  guint64 n_commits;  /* atomic */
+  guint64 n_commits;  /* atomic; counted when the commit is done */
 
   pthread_mutex_t copy_lock; /* guards what follows; before `lock` */
   gboolean copied;           /* since opening */
@@ -66,8 +70,9 @@ index_key (const guint64 *number)
   return (MDB_val){ sizeof *number, (void *)number };
 }
 
-/* A transaction to read in, with the lock held until nf_index_read_end(); NULL (and no lock) if there is none to be
- * had, which only a damaged file or a lack of memory causes. */
+/* A transaction to read in until nf_index_read_end(): the thread's own, if it is between begin and commit, else one that
+ * shows the last commit. NULL (and nothing to end) if there is none to be had, which only a damaged file or a lack of
+ * memory causes. */
 MDB_txn *nf_index_read_begin (NfIndex *index);
 void nf_index_read_end (NfIndex *index);
 /* Ends what nf_index_begin() began, RC being how it went: a failure of the caller's own making (-ENOENT, -EINVAL)

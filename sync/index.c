@@ -8,9 +8,10 @@
 
 #include <gio/gio.h>
 
-/* Transactions. LMDB has one writer and readers that see the last commit. Here one recursive mutex covers both, so the
- * thread that holds it either has the write transaction, or there is none. Readers share one read transaction, which
- * is renewed only after a commit: a read between two commits costs the lock and the walk through the B-tree.
+/* Transactions. LMDB has one writer, and readers that see the last commit and wait for nobody. Writers take `lock` from
+ * begin to commit. Readers share one read transaction under `read_lock`, which is never held during a write to the
+ * disk: a lookup must not wait for a commit that the kernel throttles. It is renewed after a commit and otherwise just
+ * used on, so a read costs the lock and the walk through the B-tree. Whoever is in a transaction reads in that.
  *
  * The file is written with pwrite, not through the map: without space a commit fails with ENOSPC and leaves the last
  * commit as it was, where a store through a map would raise SIGBUS. */
@@ -171,6 +172,7 @@ nf_index_open (const char *dir, const char *name, GError **error)
   pthread_mutex_init (&index->lock, &attr);
   pthread_mutexattr_destroy (&attr);
   pthread_mutex_init (&index->copy_lock, NULL);
+  pthread_mutex_init (&index->read_lock, NULL);
   index->path = g_build_filename (dir, name, NULL);
   rc = nf_index_make_safe (index);
   if (rc == 0)
@@ -207,8 +209,27 @@ nf_index_close (NfIndex *index)
     }
   pthread_mutex_destroy (&index->lock);
   pthread_mutex_destroy (&index->copy_lock);
+  pthread_mutex_destroy (&index->read_lock);
   g_free (index->path);
   g_free (index);
+}
+
+/* No transaction may be open in this process meanwhile. */
+static int
+double_map (NfIndex *index, gsize size)
+{
+  int rc;
+
+  if (pthread_mutex_trylock (&index->copy_lock) != 0)
+    return 0; /* a copy is being made: the next transaction does it */
+  pthread_mutex_lock (&index->read_lock);
+  if (index->read_live)
+    mdb_txn_reset (index->read);
+  index->read_live = FALSE;
+  rc = mdb_env_set_mapsize (index->env, size * 2);
+  pthread_mutex_unlock (&index->read_lock);
+  pthread_mutex_unlock (&index->copy_lock);
+  return nf_index_error (rc);
 }
 
 /* Doubles the map before it gets short: in the middle of a transaction it would be too late. */
@@ -222,15 +243,28 @@ keep_room (NfIndex *index)
     return -EIO;
   if (info.me_last_pgno < info.me_mapsize / stat.ms_psize / 8 * 7)
     return 0;
-  return nf_index_error (mdb_env_set_mapsize (index->env, info.me_mapsize * 2));
+  return double_map (index, info.me_mapsize);
 }
 
+/* What stands for this thread in `writer`. */
+static const void *
+me (void)
+{
+  static __thread char here;
+
+  return &here;
+}
+
+/* An idle read transaction keeps pages from being used again. One in use is renewed soon. */
 static void
 drop_read (NfIndex *index)
 {
+  if (pthread_mutex_trylock (&index->read_lock) != 0)
+    return;
   if (index->read_live)
     mdb_txn_reset (index->read);
   index->read_live = FALSE;
+  pthread_mutex_unlock (&index->read_lock);
 }
 
 int
@@ -255,6 +289,7 @@ nf_index_begin (NfIndex *index)
     }
   index->depth = 1;
   index->failed = FALSE;
+  __atomic_store_n (&index->writer, me (), __ATOMIC_RELAXED);
   return 0;
 }
 
@@ -279,6 +314,7 @@ nf_index_commit (NfIndex *index)
       return 0;
     }
   index->write = NULL;
+  __atomic_store_n (&index->writer, NULL, __ATOMIC_RELAXED);
   if (index->failed)
     {
       mdb_txn_abort (txn);
@@ -314,6 +350,7 @@ nf_index_abort (NfIndex *index)
     {
       mdb_txn_abort (index->write);
       index->write = NULL;
+      __atomic_store_n (&index->writer, NULL, __ATOMIC_RELAXED);
       forget_reservation (index);
     }
   pthread_mutex_unlock (&index->lock);
@@ -322,14 +359,20 @@ nf_index_abort (NfIndex *index)
 gboolean
 nf_index_held (NfIndex *index)
 {
-  gboolean held;
+  return __atomic_load_n (&index->writer, __ATOMIC_RELAXED) == me ();
+}
 
-  /* Recursive: it can be locked exactly if it is free or ours. */
-  if (pthread_mutex_trylock (&index->lock) != 0)
-    return FALSE;
-  held = index->depth > 0;
+void
+nf_index_settle (NfIndex *index)
+{
+  pthread_mutex_lock (&index->lock);
   pthread_mutex_unlock (&index->lock);
-  return held;
+}
+
+guint64
+nf_index_commits (NfIndex *index)
+{
+  return __atomic_load_n (&index->n_commits, __ATOMIC_ACQUIRE);
 }
 
 int
@@ -345,31 +388,43 @@ nf_index_finish (NfIndex *index, int rc)
   return rc;
 }
 
+/* With read_lock. The count is taken first: what is committed meanwhile is then only renewed for a second time. */
+static int
+renew_read (NfIndex *index)
+{
+  guint64 commits = nf_index_commits (index);
+  int rc;
+
+  if (index->read_live && index->read_commits == commits)
+    return 0;
+  if (index->read_live)
+    mdb_txn_reset (index->read);
+  if (index->read == NULL)
+    rc = mdb_txn_begin (index->env, NULL, MDB_RDONLY, &index->read);
+  else
+    rc = mdb_txn_renew (index->read);
+  index->read_live = rc == 0;
+  index->read_commits = commits;
+  return rc;
+}
+
 MDB_txn *
 nf_index_read_begin (NfIndex *index)
 {
-  int rc = 0;
-
-  pthread_mutex_lock (&index->lock);
-  if (index->write != NULL)
+  if (nf_index_held (index))
     return index->write;
-  if (index->read == NULL)
-    rc = mdb_txn_begin (index->env, NULL, MDB_RDONLY, &index->read);
-  else if (!index->read_live)
-    rc = mdb_txn_renew (index->read);
-  if (rc != 0)
-    {
-      pthread_mutex_unlock (&index->lock);
-      return NULL;
-    }
-  index->read_live = TRUE;
-  return index->read;
+  pthread_mutex_lock (&index->read_lock);
+  if (renew_read (index) == 0)
+    return index->read;
+  pthread_mutex_unlock (&index->read_lock);
+  return NULL;
 }
 
 void
 nf_index_read_end (NfIndex *index)
 {
-  pthread_mutex_unlock (&index->lock);
+  if (!nf_index_held (index))
+    pthread_mutex_unlock (&index->read_lock);
 }
 
 /* Records that fids below LIMIT are given. Within a transaction. */

@@ -11,9 +11,8 @@
  * Names of objects are kept as (parent fid, name), so that a fid can be resolved to a path from the
  * root; what is in a directory is asked of the directory itself.
  *
- * Thread: any. One mutex inside; a change of several entries that must go together is put between
- * nf_index_begin() and nf_index_commit(), which hold that mutex (calls in between from the same
- * thread are fine). */
+ * Thread: any. A change of several entries that must go together is put between nf_index_begin() and
+ * nf_index_commit(); the thread that is between them reads what it wrote, others the last commit, without waiting. */
 
 typedef struct NfIndex NfIndex;
 
@@ -71,6 +70,11 @@ int nf_index_commit (NfIndex *index); /* 0 or -errno; on failure nothing of it h
 void nf_index_abort (NfIndex *index);
 /* This thread is between begin and commit. */
 gboolean nf_index_held (NfIndex *index);
+/* Waits until a transaction that is under way in another thread has ended. For whoever found disk and index at odds,
+ * and looks again. */
+void nf_index_settle (NfIndex *index);
+/* How many there were since opening. */
+guint64 nf_index_commits (NfIndex *index);
 /* Everything committed is durable afterwards if the index is closed in order. After a power cut it is as it was at some
  * sync before, at the first after opening or later (index-safe.c). Not between begin and commit. */
 int nf_index_sync (NfIndex *index);

@@ -271,31 +271,48 @@ nf_tree_changed (NfTree *tree)
   pthread_mutex_unlock (&tree->changes_lock);
 }
 
-guint64
-nf_tree_changes (NfTree *tree)
+NfTreeMoment
+nf_tree_moment (NfTree *tree)
 {
-  guint64 n_changes;
+  NfTreeMoment moment;
 
   pthread_mutex_lock (&tree->changes_lock);
-  n_changes = tree->n_changes;
+  moment.changes = tree->n_changes;
   pthread_mutex_unlock (&tree->changes_lock);
-  return n_changes;
+  moment.commits = nf_index_commits (tree->index);
+  return moment;
 }
 
 gboolean
-nf_tree_unsettled (NfTree *tree, guint64 *seen)
+nf_tree_unsettled (NfTree *tree, NfTreeMoment *moment)
 {
-  gboolean unsettled;
-  /* Who changes names waits for the index in the end, so who has that mustn't wait for him. */
-  gboolean may_wait = !nf_index_held (tree->index);
+  NfTreeMoment before = *moment;
 
-  pthread_mutex_lock (&tree->changes_lock);
-  while (may_wait && tree->changing > 0 && tree->n_changes == *seen)
-    pthread_cond_wait (&tree->changes_cond, &tree->changes_lock);
-  unsettled = tree->n_changes != *seen;
-  *seen = tree->n_changes;
-  pthread_mutex_unlock (&tree->changes_lock);
-  return unsettled;
+  /* Who changes names waits for the index in the end, so who has that mustn't wait for him; nor has he to wait for
+   * himself. */
+  if (!nf_index_held (tree->index))
+    {
+      pthread_mutex_lock (&tree->changes_lock);
+      while (tree->changing > 0 && tree->n_changes == before.changes)
+        pthread_cond_wait (&tree->changes_cond, &tree->changes_lock);
+      pthread_mutex_unlock (&tree->changes_lock);
+      /* A change may be part of a larger transaction. */
+      nf_index_settle (tree->index);
+    }
+  *moment = nf_tree_moment (tree);
+  return moment->changes != before.changes || moment->commits != before.commits;
+}
+
+gboolean
+nf_tree_find (NfTree *tree, NfIdent ident, NfObject *ret_object)
+{
+  NfTreeMoment moment;
+
+  if (nf_index_find (tree->index, ident, ret_object))
+    return TRUE;
+  moment = nf_tree_moment (tree);
+  (void)nf_tree_unsettled (tree, &moment);
+  return nf_index_find (tree->index, ident, ret_object);
 }
 
 /* The walk. */
@@ -397,7 +414,7 @@ int
 nf_tree_dir (NfTree *tree, NfFid fid, NfTreeDir **ret_dir)
 {
   NfTreeDir *dir = take_cached (tree, fid);
-  guint64 seen;
+  NfTreeMoment moment;
   int fd = -ESTALE;
 
   if (dir != NULL)
@@ -405,7 +422,7 @@ nf_tree_dir (NfTree *tree, NfFid fid, NfTreeDir **ret_dir)
       *ret_dir = dir;
       return 0;
     }
-  seen = nf_tree_changes (tree);
+  moment = nf_tree_moment (tree);
   for (guint i = 0; i < SETTLE_TRIES; i++)
     {
       NfObject object;
@@ -416,7 +433,7 @@ nf_tree_dir (NfTree *tree, NfFid fid, NfTreeDir **ret_dir)
         return -ENOTDIR;
       else
         fd = open_dir (tree, &object);
-      if (fd != -ESTALE || !nf_tree_unsettled (tree, &seen))
+      if (fd != -ESTALE || !nf_tree_unsettled (tree, &moment))
         break;
     }
   if (fd < 0)

@@ -82,10 +82,17 @@ gboolean nf_tree_ident_equal (NfIdent a, NfIdent b);
 NfTreeDir *nf_tree_dir_cached (NfTree *tree, NfFid fid);
 /* Where OBJECT is: a directory to be put back, and the name in it. -ESTALE if nowhere. */
 int nf_tree_locate (NfTree *tree, const NfObject *object, NfTreeDir **ret_dir, NfTreeName *ret_name);
-/* A name change was under way since *SEEN was taken, so that what was found may be no longer so: look again. Waits for
- * it to end. */
-guint64 nf_tree_changes (NfTree *tree);
-gboolean nf_tree_unsettled (NfTree *tree, guint64 *seen);
+/* Disk and index may be at odds while names change. Whoever finds them so looks again if that may have been why. */
+typedef struct
+{
+  guint64 changes;
+  guint64 commits;
+} NfTreeMoment;
+NfTreeMoment nf_tree_moment (NfTree *tree);
+/* Waits for the changes that are under way. TRUE if there were any since *MOMENT, which is now. */
+gboolean nf_tree_unsettled (NfTree *tree, NfTreeMoment *moment);
+/* As nf_index_find(), for an object just seen on disk. */
+gboolean nf_tree_find (NfTree *tree, NfIdent ident, NfObject *ret_object);
 void nf_tree_dirs_clear (NfTree *tree);
 
 /* tree-read.c */

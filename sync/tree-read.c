@@ -56,7 +56,7 @@ nf_tree_lookup (NfTree *tree, NfFid parent, NfSlice name, NfAttr *ret_attr, NfId
   nf_tree_dir_put (tree, dir);
   if (rc != 0)
     return rc;
-  if (nf_index_find (tree->index, stat.ident, &object))
+  if (nf_tree_find (tree, stat.ident, &object))
     nf_tree_merge (tree, &object, &stat.attr);
   *ret_attr = stat.attr;
   if (ret_ident != NULL)
@@ -99,7 +99,7 @@ try_object (NfTree *tree, NfFid fid, NfTreeObjectFunc func, gpointer data)
 int
 nf_tree_with_object (NfTree *tree, NfFid fid, NfTreeObjectFunc func, gpointer data)
 {
-  guint64 seen = nf_tree_changes (tree);
+  NfTreeMoment moment = nf_tree_moment (tree);
   int rc = -ESTALE;
 
   for (guint i = 0; i < SETTLE_TRIES; i++)
@@ -107,7 +107,7 @@ nf_tree_with_object (NfTree *tree, NfFid fid, NfTreeObjectFunc func, gpointer da
       rc = try_object (tree, fid, func, data);
       if (!means_stale (rc))
         return rc;
-      if (!nf_tree_unsettled (tree, &seen))
+      if (!nf_tree_unsettled (tree, &moment))
         break;
     }
   return -ESTALE;

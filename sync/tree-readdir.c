@@ -53,7 +53,7 @@ entry_stat (const Listing *listing, const Dirent *entry, NfAttr *ret_attr, NfIde
     return rc;
   *ret_attr = stat.attr;
   *ret_ident = stat.ident;
-  if (nf_index_find (listing->tree->index, stat.ident, &object))
+  if (nf_tree_find (listing->tree, stat.ident, &object))
     nf_tree_merge (listing->tree, &object, ret_attr);
   return 0;
 }

@@ -457,3 +457,27 @@ Test (index, threads_do_not_meet)
     pthread_join (threads[i], NULL);
   cr_assert_eq (nf_index_count (index_), 2000);
 }
+
+static void *
+read_both (void *data)
+{
+  NfObject object;
+
+  cr_assert (nf_index_get (index_, 5, &object));
+  cr_assert_not (nf_index_get (index_, 6, &object), "not committed");
+  return NULL;
+}
+
+Test (index, reader_waits_for_no_transaction, .timeout = 20)
+{
+  pthread_t thread;
+
+  put (5, 5, 0);
+  cr_assert_eq (nf_index_begin (index_), 0);
+  put (6, 6, 0);
+  cr_assert_eq (pthread_create (&thread, NULL, read_both, NULL), 0);
+  pthread_join (thread, NULL);
+  cr_assert_eq (get (6).ident.ino, 6, "the writer sees it");
+  cr_assert_eq (nf_index_commit (index_), 0);
+  cr_assert_eq (get (6).ident.ino, 6);
+}

@@ -517,3 +517,22 @@ Test (tree_names, replaced_name_is_never_missing)
   g_atomic_int_set (&stop, 1);
   pthread_join (thread, NULL);
 }
+
+static void *
+look_up_new (void *data)
+{
+  cr_assert_eq (tree_at (NF_FID_ROOT, "new"), *(NfFid *)data);
+  return NULL;
+}
+
+Test (tree_names, object_of_an_unfinished_transaction_is_waited_for, .timeout = 20)
+{
+  pthread_t thread;
+  NfFid fid;
+
+  cr_assert_eq (nf_index_begin (tree_index), 0);
+  fid = file ("new");
+  cr_assert_eq (pthread_create (&thread, NULL, look_up_new, &fid), 0);
+  cr_assert_eq (nf_index_commit (tree_index), 0);
+  pthread_join (thread, NULL);
+}
