@@ -33,7 +33,8 @@ nf_link_put_ping (NfLink *link)
   NfMsg ping = { .type = NF_MSG_PING, .ping = { (guint64)g_get_monotonic_time () } };
 
   for (guint i = 0; i < link->options.lanes; i++)
-    if (link->lanes[i].open && nf_lane_pending (&link->lanes[i]) < NF_FRAME_MAX)
+    if (link->lanes[i].open && nf_frame_reader_greeted (&link->lanes[i].reader)
+        && nf_lane_pending (&link->lanes[i]) < NF_FRAME_MAX)
       nf_link_put_control (&link->lanes[i], &ping);
 }
 

@@ -36,6 +36,7 @@ struct _NfLink
   gsize may_receive; /* what the peer may send before we give back more */
   NfLinkStats counted;
   gint64 next_ping_us;
+  guint n_greeted; /* lanes, when last pinged */
   gint64 next_tick_us;
   guint8 *read_buffer;
   gboolean peer_left; /* it has said goodbye */
@@ -57,6 +58,7 @@ struct _NfLink
 gsize nf_link_cost (gsize payload_len);
 /* Puts a message of the link's own on LANE, ahead of the queue. */
 void nf_link_put_control (NfLane *lane, const NfMsg *msg);
+/* On all lanes where the peer has shown itself: before, an answer would tell how long the relay took to start. */
 void nf_link_put_ping (NfLink *link);
 
 /* Reads all lanes and delivers what is in order. *RET_MORE: there may be more to read. */

@@ -296,13 +296,27 @@ check_life (NfLink *link, gint64 now_us, GError **error)
   return TRUE;
 }
 
+static guint
+count_greeted (const NfLink *link)
+{
+  guint n = 0;
+
+  for (guint i = 0; i < link->options.lanes; i++)
+    if (link->lanes[i].open && nf_frame_reader_greeted (&link->lanes[i].reader))
+      n++;
+  return n;
+}
+
 static gboolean
 run_timers (NfLink *link, gint64 now_us, GError **error)
 {
   gint64 ping_every_us = (gint64)link->options.heartbeat_ms * 1000 / PINGS_A_HEARTBEAT;
 
-  if (now_us >= link->next_ping_us)
+  guint n_greeted = count_greeted (link);
+
+  if (now_us >= link->next_ping_us || n_greeted != link->n_greeted)
     {
+      link->n_greeted = n_greeted;
       nf_link_put_ping (link);
       link->next_ping_us = now_us + ping_every_us;
     }

@@ -34,6 +34,8 @@ net_libnfnet_a_SOURCES = \
 	net/relay.h \
 	net/send.c \
 	net/session.c \
+	net/spawn.c \
+	net/spawn.h \
 	net/ssh-dial.c \
 	net/ssh.c \
 	net/ssh.h \

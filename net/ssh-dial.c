@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "net/dial.h"
+#include "net/spawn.h"
 #include "net/ssh.h"
 
 /* From a name to channels with a relay at their end. The session isn't blocking all the way: each call is repeated
@@ -29,8 +30,10 @@ typedef struct
   const NfDialTarget *target;
   ssh_session session;
   gint64 until_us;
-  char *host; /* as known_hosts has it */
+  const char *alias; /* as the map has it, without the user */
+  char *host;        /* as known_hosts has it */
   guint port;
+  NfFdLane proxy; /* what ProxyCommand or ProxyJump stand for, if there is one */
 } Dial;
 
 /* The session's last words. */
@@ -75,7 +78,6 @@ set_options (Dial *dial, GError **error)
   const NfSiteConf *conf = target->conf;
   const char *at = strrchr (target->ssh, '@');
   g_autofree char *user = at == NULL ? NULL : g_strndup (target->ssh, (gsize)(at - target->ssh));
-  const char *host = at == NULL ? target->ssh : at + 1;
   ssh_session session = dial->session;
   unsigned int port = target->port;
   long timeout_s = NF_DIAL_TIMEOUT_MS / 1000;
@@ -84,7 +86,7 @@ set_options (Dial *dial, GError **error)
   gboolean ok;
 
   ok = ssh_options_set (session, SSH_OPTIONS_PROCESS_CONFIG, &process_config) == 0
-       && ssh_options_set (session, SSH_OPTIONS_HOST, host) == 0
+       && ssh_options_set (session, SSH_OPTIONS_HOST, dial->alias) == 0
        && ssh_options_parse_config (session, conf->ssh_config) == 0
        /* After the file, which would override them. */
        && (user == NULL || ssh_options_set (session, SSH_OPTIONS_USER, user) == 0)
@@ -121,6 +123,70 @@ learn_host (Dial *dial)
     dial->host = g_strdup (dial->target->ssh);
   (void)ssh_options_get_port (dial->session, &port); /* else the default */
   dial->port = port;
+}
+
+/* COMMAND with the host and so on put in, as ssh_config(5) has it; NULL if it asks for something else. */
+static char *
+expand_proxy (Dial *dial, const char *command)
+{
+  GString *text = g_string_new ("exec ");
+  char *user = NULL;
+  gboolean ok = TRUE;
+
+  (void)ssh_options_get (dial->session, SSH_OPTIONS_USER, &user); /* else it stays NULL */
+  for (const char *p = command; *p != '\0' && ok; p++)
+    if (*p != '%')
+      g_string_append_c (text, *p);
+    else
+      switch (*++p)
+        {
+        case '%':
+          g_string_append_c (text, '%');
+          break;
+        case 'h':
+          g_string_append (text, dial->host);
+          break;
+        case 'n':
+          g_string_append (text, dial->alias);
+          break;
+        case 'p':
+          g_string_append_printf (text, "%u", dial->port);
+          break;
+        case 'r':
+          g_string_append (text, user == NULL ? "" : user);
+          break;
+        default:
+          ok = FALSE;
+        }
+  ssh_string_free_char (user);
+  if (ok)
+    return g_string_free (text, FALSE);
+  g_string_free (text, TRUE);
+  return NULL;
+}
+
+/* Starts the proxy, if there is to be one. libssh would do it itself, but with our blocked signals, so that it couldn't
+ * end it and waited for ever. */
+static gboolean
+start_proxy (Dial *dial, GError **error)
+{
+  char *command = NULL;
+  g_autofree char *text = NULL;
+  gboolean ok;
+
+  if (ssh_options_get (dial->session, SSH_OPTIONS_PROXYCOMMAND, &command) != SSH_OK
+      || command == NULL)
+    return TRUE;
+  text = expand_proxy (dial, command);
+  if (text == NULL)
+    g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED,
+                 "%s: ProxyCommand \"%s\" has a %%-sequence other than %%%%, %%h, %%n, %%p, %%r",
+                 dial->target->ssh, command);
+  ssh_string_free_char (command);
+  if (text == NULL)
+    return FALSE;
+  ok = nf_spawn ((const char *const[]){ "/bin/sh", "-c", text, NULL }, FALSE, &dial->proxy, error);
+  return ok && ssh_options_set (dial->session, SSH_OPTIONS_FD, &dial->proxy.in) == SSH_OK;
 }
 
 static gboolean
@@ -342,7 +408,22 @@ open_lanes (Dial *dial, GError **error)
             ssh_channel_free (channels[k]);
         return NULL;
       }
-  return nf_ssh_new (dial->session, channels, dial->target->lanes, dial->target->kind);
+  return nf_ssh_new (dial->session, channels, dial->target->lanes, dial->target->kind,
+                     &dial->proxy);
+}
+
+/* With the options set. */
+static NfTransport *
+dial_host (Dial *dial, GError **error)
+{
+  learn_host (dial);
+  if (!start_proxy (dial, error) || !connect_session (dial, error))
+    return NULL;
+  tune_socket (dial);
+  if (!check_host_key (dial, error) || !authenticate (dial, error))
+    return NULL;
+  tune_socket (dial);
+  return open_lanes (dial, error);
 }
 
 NfTransport *
@@ -351,30 +432,26 @@ nf_ssh_dial (const NfDialTarget *target, GError **error)
   Dial dial
       = { .target = target,
           .session = ssh_new (),
+          .proxy = NF_FD_LANE_INIT,
           .until_us = g_get_monotonic_time () + NF_DIAL_TIMEOUT_MS * G_GINT64_CONSTANT (1000) };
+  const char *at = strrchr (target->ssh, '@');
   NfTransport *transport = NULL;
 
+  dial.alias = at == NULL ? target->ssh : at + 1;
   if (dial.session == NULL)
     {
       g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "libssh has no memory for a session");
       return NULL;
     }
   (void)ssh_set_log_level (SSH_LOG_NOLOG); /* the thread's own; it would write to standard error */
-  if (set_options (&dial, error) && connect_session (&dial, error))
-    {
-      tune_socket (&dial);
-      learn_host (&dial);
-      if (check_host_key (&dial, error) && authenticate (&dial, error))
-        {
-          tune_socket (&dial);
-          transport = open_lanes (&dial, error);
-        }
-    }
+  if (set_options (&dial, error))
+    transport = dial_host (&dial, error);
   g_free (dial.host);
   if (transport == NULL)
     {
       ssh_silent_disconnect (dial.session);
       ssh_free (dial.session);
+      nf_fd_lane_clear (&dial.proxy);
     }
   return transport;
 }

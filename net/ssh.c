@@ -33,6 +33,7 @@ typedef struct
   NfTransport base;
   ssh_session session;
   ssh_event event;
+  NfFdLane proxy;
   guint n_lanes;
   gboolean bulk;
   gboolean broken;
@@ -233,6 +234,7 @@ ssh_free_transport (NfTransport *transport, gboolean dead)
   else
     ssh_disconnect (self->session);
   ssh_free (self->session);
+  nf_fd_lane_clear (&self->proxy);
   g_free (self);
 }
 
@@ -246,7 +248,8 @@ static const NfTransportOps ssh_ops = {
 };
 
 NfTransport *
-nf_ssh_new (ssh_session session, const ssh_channel *channels, guint n_channels, NfLinkKind kind)
+nf_ssh_new (ssh_session session, const ssh_channel *channels, guint n_channels, NfLinkKind kind,
+            NfFdLane *proxy)
 {
   Ssh *self = g_new0 (Ssh, 1);
 
@@ -254,6 +257,8 @@ nf_ssh_new (ssh_session session, const ssh_channel *channels, guint n_channels, 
   self->base.ops = &ssh_ops;
   self->session = session;
   self->n_lanes = n_channels;
+  self->proxy = *proxy;
+  *proxy = NF_FD_LANE_INIT;
   self->bulk = kind == NF_LINK_BULK;
   self->more = TRUE; /* something may have come while the channels were opened */
   self->event = ssh_event_new ();

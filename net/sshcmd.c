@@ -1,16 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "config.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include "net/dial.h"
-#include "net/fds.h"
+#include "net/spawn.h"
 
 /* `transport = ssh`: the system's ssh program, for what libssh can't do (security keys, connection sharing, options
  * that it ignores). A process for each lane; what it prints on standard error is kept for messages. */
@@ -99,65 +91,6 @@ ssh_args (const NfDialTarget *target)
   return args;
 }
 
-/* 0 or an errno. The child has its own session, so that ^C at a terminal is ours alone to act on. */
-static int
-spawn (char *const *args, int stream_fd, int text_fd, pid_t *ret_pid)
-{
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attr;
-  sigset_t none, defaults;
-  int err;
-
-  sigemptyset (&none);
-  sigemptyset (&defaults);
-  sigaddset (&defaults, SIGPIPE);
-  posix_spawn_file_actions_init (&actions);
-  posix_spawn_file_actions_adddup2 (&actions, stream_fd, STDIN_FILENO);
-  posix_spawn_file_actions_adddup2 (&actions, stream_fd, STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2 (&actions, text_fd, STDERR_FILENO);
-  posix_spawnattr_init (&attr);
-  posix_spawnattr_setsigmask (&attr, &none);
-  posix_spawnattr_setsigdefault (&attr, &defaults);
-  posix_spawnattr_setflags (&attr,
-                            POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-  err = posix_spawnp (ret_pid, args[0], &actions, &attr, args, environ);
-  posix_spawnattr_destroy (&attr);
-  posix_spawn_file_actions_destroy (&actions);
-  return err;
-}
-
-static gboolean
-spawn_lane (char *const *args, NfFdLane *ret_lane, GError **error)
-{
-  int stream[2] = { -1, -1 };
-  int text[2] = { -1, -1 };
-  pid_t pid = 0;
-  int err = 0;
-
-  if (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream) < 0
-      || pipe2 (text, O_CLOEXEC) < 0)
-    err = errno;
-  else
-    err = spawn (args, stream[1], text[1], &pid);
-  if (stream[1] >= 0)
-    close (stream[1]);
-  if (text[1] >= 0)
-    close (text[1]);
-  if (err != 0)
-    {
-      if (stream[0] >= 0)
-        close (stream[0]);
-      if (text[0] >= 0)
-        close (text[0]);
-      g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "starting %s: %s", args[0],
-                   g_strerror (err));
-      return FALSE;
-    }
-  *ret_lane
-      = (NfFdLane){ .in = stream[0], .out = stream[0], .hold = -1, .text = text[0], .pid = pid };
-  return TRUE;
-}
-
 NfTransport *
 nf_sshcmd_dial (const NfDialTarget *target, GError **error)
 {
@@ -168,7 +101,7 @@ nf_sshcmd_dial (const NfDialTarget *target, GError **error)
     {
       NfFdLane lane;
 
-      if (!spawn_lane ((char *const *)args->pdata, &lane, error))
+      if (!nf_spawn ((const char *const *)args->pdata, TRUE, &lane, error))
         {
           transport->ops->free (transport, TRUE);
           return NULL;

@@ -264,6 +264,30 @@ far_away ()
   write_map "$PORT"
 }
 
+# by_alias TRANSPORT: user, port and a way through a proxy come from ssh_config.
+by_alias ()
+{
+  cat >"$DIR/proxy" <<'END'
+#!/bin/bash
+exec 3<>"/dev/tcp/$1/$2"
+cat <&3 &
+exec cat >&3
+END
+  chmod +x "$DIR/proxy"
+  printf 'Host elsewhere\n  HostName 127.0.0.1\n  Port %s\n  User %s\n  ProxyCommand %s/proxy %%h %%p\n' \
+    "$PORT" "$ME" "$DIR" >"$DIR/ssh_config"
+  sed -i "s/^ssh = $ME@.*/ssh = elsewhere/; /^port = /d" "$DIR/map"
+  near_conf "$1"
+  start far
+  start near
+  expect ok near wait-up far
+  expect us near ping far 5
+  stop near
+  stop far
+  : >"$DIR/ssh_config"
+  write_map "$PORT"
+}
+
 # refused TRANSPORT TEXT: the near site's error contains it.
 refused ()
 {
@@ -279,6 +303,7 @@ refused ()
 for transport in libssh ssh; do
   works "$transport"
   far_away "$transport"
+  by_alias "$transport"
 
   start far
   : >"$DIR/known_hosts"
