@@ -192,8 +192,9 @@ take_fds (Guest *guest, struct msghdr *message)
     }
 }
 
-/* Reads one byte after the other up to the newline, as what follows is somebody else's. A line is short and comes once
- * a connection. Returns 1 when the line is there, 0 to wait, -1 to drop the guest. */
+/* Reads one byte after the other up to the newline, as what follows is somebody else's. A line
+ * is short and comes once a connection. Returns 1 when the line is there, 0 to wait, -1 to drop
+ * the guest. */
 static int
 read_line (Guest *guest)
 {

@@ -3,9 +3,9 @@
 
 #include <glib.h>
 
-/* The only way to touch bytes from outside: what a peer sends and what a journal holds is read through an
- * NfReader, which checks every bound and remembers the first failure; what goes out is put together in an
- * NfBuf. All numbers are little-endian. */
+/* The only way to touch bytes from outside: what a peer sends and what a journal holds is read
+ * through an NfReader, which checks every bound and remembers the first failure; what goes out
+ * is put together in an NfBuf. All numbers are little-endian. */
 
 /* Bytes that somebody else owns. */
 typedef struct
@@ -23,7 +23,8 @@ NfSlice nf_slice_str (const char *str);
 char *nf_slice_dup (NfSlice slice);
 gboolean nf_slice_equal (NfSlice a, NfSlice b);
 
-/* A growing buffer. Never fails but by running out of memory (then the process ends, as GLib's does). */
+/* A growing buffer. Never fails but by running out of memory (then the process ends, as GLib's
+ * does). */
 typedef struct
 {
   guint8 *data;
@@ -49,8 +50,9 @@ NfSlice nf_buf_slice (const NfBuf *buf);
 /* The content as GBytes; BUF is empty afterwards. */
 GBytes *nf_buf_steal_bytes (NfBuf *buf);
 
-/* A cursor over bytes from outside. A get that would pass the end, or a bound, sets `failed` and returns zero
- * or an empty slice, as does every later one; so a decoder reads all its fields and asks once. */
+/* A cursor over bytes from outside. A get that would pass the end, or a bound, sets `failed` and
+ * returns zero or an empty slice, as does every later one; so a decoder reads all its fields and
+ * asks once. */
 typedef struct
 {
   const guint8 *data;

@@ -7,8 +7,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* Announced when an eighth of the window was given back: the sender hasn't run dry by then, and a credit message
- * per half megabyte costs nothing. */
+/* Announced when an eighth of the window was given back: the sender hasn't run dry by then, and
+ * a credit message per half megabyte costs nothing. */
 #define ANNOUNCE_PART 8
 
 struct _NfCredit

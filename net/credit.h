@@ -5,9 +5,10 @@
 
 #include "net/frame.h"
 
-/* What outlives a link of a receiver's: the account of the bytes that were delivered and are still being worked on,
- * and the descriptor that wakes the link's thread. Each delivered payload holds a reference, and gives its cost back
- * when its GBytes is freed, in whatever thread and however long after the link's end that is. */
+/* What outlives a link of a receiver's: the account of the bytes that were delivered and are
+ * still being worked on, and the descriptor that wakes the link's thread. Each delivered payload
+ * holds a reference, and gives its cost back when its GBytes is freed, in whatever thread and
+ * however long after the link's end that is. */
 
 typedef struct _NfCredit NfCredit;
 
@@ -24,5 +25,6 @@ int nf_credit_wake_fd (const NfCredit *credit);
 void nf_credit_wake (NfCredit *credit);
 void nf_credit_woken (NfCredit *credit);
 
-/* What was given back and should be announced to the peer; 0 while it's too little to be worth a message. */
+/* What was given back and should be announced to the peer; 0 while it's too little to be worth a
+ * message. */
 gsize nf_credit_take (NfCredit *credit);

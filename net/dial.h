@@ -23,11 +23,12 @@ typedef struct
   int cancel_fd; /* gives up when this is readable */
 } NfDialTarget;
 
-/* Connects, and starts the relay on each lane. Blocks, up to NF_DIAL_TIMEOUT_MS and what a name look-up takes. The
- * caller owns the transport, which belongs to this thread. */
+/* Connects, and starts the relay on each lane. Blocks, up to NF_DIAL_TIMEOUT_MS and what a name
+ * look-up takes. The caller owns the transport, which belongs to this thread. */
 NfTransport *nf_ssh_dial (const NfDialTarget *target, GError **error);    /* by libssh */
 NfTransport *nf_sshcmd_dial (const NfDialTarget *target, GError **error); /* by the ssh program */
 
-/* "ssh-keyscan …" and the like, for messages about host keys; HOST and PORT (0: 22) as known_hosts has them. */
+/* "ssh-keyscan …" and the like, for messages about host keys; HOST and PORT (0: 22) as
+ * known_hosts has them. */
 char *nf_dial_accept_command (const NfSiteConf *conf, const char *host, guint port);
 char *nf_dial_forget_command (const NfSiteConf *conf, const char *host, guint port);

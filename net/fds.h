@@ -5,7 +5,8 @@
 
 #include "net/transport.h"
 
-/* A transport over pairs of descriptors: what a relay hands over, or what leads to an ssh program. */
+/* A transport over pairs of descriptors: what a relay hands over, or what leads to an ssh
+ * program. */
 
 typedef struct
 {
@@ -18,8 +19,8 @@ typedef struct
 
 #define NF_FD_LANE_INIT ((NfFdLane){ -1, -1, -1, -1, 0 })
 
-/* Where LANE's descriptors are pipes, makes them hold SIZE bytes, as far as the system lets us. On a busy machine a
- * pipe of 64 KiB is emptied once a time slice, and that's the speed then. */
+/* Where LANE's descriptors are pipes, makes them hold SIZE bytes, as far as the system lets us.
+ * On a busy machine a pipe of 64 KiB is emptied once a time slice, and that's the speed then. */
 void nf_fd_lane_enlarge (const NfFdLane *lane, int size);
 /* Closes what is open and ends the child. */
 void nf_fd_lane_clear (NfFdLane *lane);

@@ -7,14 +7,13 @@
 
 /* Frames: how messages lie in a stream of bytes.
  *
- * Each direction of a stream begins with the line NF_MAGIC, so that a login shell's chatter or another version is
- * told from a peer. Frames follow, each a head of 16 bytes and a payload:
+ * Each direction of a stream begins with the line NF_MAGIC, so that a login shell's chatter or
+ * another version is told from a peer. Frames follow, each a head of 16 bytes and a payload:
  *
  *   u32 length of the payload as it stands here
  *   u8  flags, then three bytes of zero
- *   u64 number: counts a link's frames from 0 over all its lanes; 0 in control frames, which have no place in the
- *       order and are acted on as they come
- */
+ *   u64 number: counts a link's frames from 0 over all its lanes; 0 in control frames, which have
+ *       no place in the order and are acted on as they come */
 
 #define NF_MAGIC_WORD "NEARFS "
 #define NF_MAGIC NF_MAGIC_WORD G_STRINGIFY (NF_PROTO_VERSION) "\n"
@@ -85,5 +84,6 @@ gboolean nf_frame_reader_greeted (const NfFrameReader *reader);
 NfFrameResult nf_frame_reader_feed (NfFrameReader *reader, NfSlice *bytes, NfFrameHead *ret_head,
                                     NfPayload **ret_payload, GError **error);
 
-/* What to say of a stream that doesn't begin with NF_MAGIC but with BYTES: sets NF_NET_ERROR_VERSION or _NOISE. */
+/* What to say of a stream that doesn't begin with NF_MAGIC but with BYTES: sets
+ * NF_NET_ERROR_VERSION or _NOISE. */
 void nf_frame_magic_error (NfSlice bytes, GError **error);

@@ -8,16 +8,18 @@
 
 /* Who is who inside the hub.
  *
- * A peer is a site of the map; it lives as long as the hub. A session is one link to it from the moment when the
- * stream stands: greeting, waiting for an older session to go, up. A peer has one session of OPS that is up at most,
- * and beside it one of BULK.
+ * A peer is a site of the map; it lives as long as the hub. A session is one link to it from the
+ * moment when the stream stands: greeting, waiting for an older session to go, up. A peer has
+ * one session of OPS that is up at most, and beside it one of BULK.
  *
- * Threads: one for each peer that we dial (it dials, then runs the ops session, then dials again), one for the bulk
- * session beside it, one for each accepted stream (it reads the first words and then runs the session, or ends when the
- * stream was one more lane of a session that runs). All are detached and counted; nf_hub_stop() waits for the count.
+ * Threads: one for each peer that we dial (it dials, then runs the ops session, then dials
+ * again), one for the bulk session beside it, one for each accepted stream (it reads the first
+ * words and then runs the session, or ends when the stream was one more lane of a session that
+ * runs). All are detached and counted; nf_hub_stop() waits for the count.
  *
- * Lock order: hub->lock, peer->lock, the locks of links. No event is called with any of them held. `up` and `down`
- * are called by the thread of the ops session; it calls `down` after the bulk session has delivered its last. */
+ * Lock order: hub->lock, peer->lock, the locks of links. No event is called with any of them
+ * held. `up` and `down` are called by the thread of the ops session; it calls `down` after the
+ * bulk session has delivered its last. */
 
 /* Streams whose first words are awaited, of all sites. */
 #define NF_HUB_LOBBY_MAX 64
@@ -113,7 +115,8 @@ NfPeer *nf_hub_peer (NfHub *hub, const char *site);
 /* All peers, by name. The caller frees the array. */
 GPtrArray *nf_hub_peers (NfHub *hub);
 gboolean nf_hub_stopping (NfHub *hub);
-/* Runs FUNC (DATA) in a thread that nf_hub_stop() waits for. FALSE if the hub stops or no thread is to be had. */
+/* Runs FUNC (DATA) in a thread that nf_hub_stop() waits for. FALSE if the hub stops or no thread
+ * is to be had. */
 gboolean nf_hub_run (NfHub *hub, void (*func) (gpointer data), gpointer data);
 
 NfPeer *nf_peer_new (NfHub *hub, const char *name);
@@ -123,9 +126,9 @@ void nf_peer_hang_up (NfPeer *peer, NfNetError code, const char *reason);
 /* Keeps TEXT as the last error, and logs it if it isn't what was logged last. */
 void nf_peer_failed (NfPeer *peer, const char *text);
 
-/* A session of PEER's over TRANSPORT (taken), with its link, which is one of peer->links from here on. REDIALLED: it is
- * the ops session of a peer that we dial, so it gets a bulk link. NULL with ERROR set if the peer has too many. With
- * the peer's lock held. */
+/* A session of PEER's over TRANSPORT (taken), with its link, which is one of peer->links from
+ * here on. REDIALLED: it is the ops session of a peer that we dial, so it gets a bulk link. NULL
+ * with ERROR set if the peer has too many. With the peer's lock held. */
 NfSession *nf_session_new (NfPeer *peer, const NfLinkOptions *options, NfTransport *transport,
                            guint n_open, gboolean redialled, GError **error);
 /* Runs SESSION to its end and frees it. Returns whether it was up. */

@@ -7,14 +7,16 @@
 #include "map/site.h"
 #include "net/proto.h"
 
-/* All peers of this site, as the map names them: who can dial, dials (and redials); the others are waited for.
+/* All peers of this site, as the map names them: who can dial, dials (and redials); the others
+ * are waited for.
  *
- * A peer is up or down as a whole. While it is up, messages of one kind arrive in the order in which they were sent,
- * none is lost and none comes twice; of OPS and BULK against each other nothing is promised. What was sent and
- * hasn't arrived when the peer goes down is lost: `down` tells, and who needs an answer asks again.
+ * A peer is up or down as a whole. While it is up, messages of one kind arrive in the order in
+ * which they were sent, none is lost and none comes twice; of OPS and BULK against each other
+ * nothing is promised. What was sent and hasn't arrived when the peer goes down is lost: `down`
+ * tells, and who needs an answer asks again.
  *
- * Thread: every function may be called from any thread, from the events too, but nf_hub_stop() and
- * nf_hub_unref() not from an event. */
+ * Thread: every function may be called from any thread, from the events too, but nf_hub_stop()
+ * and nf_hub_unref() not from an event. */
 
 typedef struct _NfHub NfHub;
 
@@ -25,15 +27,16 @@ typedef enum
   NF_LINK_N_KINDS
 } NfLinkKind;
 
-/* What a receiver lets be under way and unprocessed towards it, per kind; frames count with NF_FRAME_COST_EXTRA more
- * than their payload, so that small messages are bounded in memory as well. */
+/* What a receiver lets be under way and unprocessed towards it, per kind; frames count with
+ * NF_FRAME_COST_EXTRA more than their payload, so that small messages are bounded in memory as
+ * well. */
 #define NF_LINK_CREDIT_OPS (4 * 1024 * 1024)
 #define NF_LINK_CREDIT_BULK (16 * 1024 * 1024)
 /* `drained` is called when what is queued falls below this. */
 #define NF_LINK_LOW_WATER_OPS (1024 * 1024)
 #define NF_LINK_LOW_WATER_BULK (4 * 1024 * 1024)
-/* A polite sender stops above twice the low water. One that doesn't loses the link here: it's our own bug,
- * and memory is bounded (G8). */
+/* A polite sender stops above twice the low water. One that doesn't loses the link here: it's
+ * our own bug, and memory is bounded (G8). */
 #define NF_LINK_QUEUE_MAX (256 * 1024 * 1024)
 
 #define NF_NET_ERROR (nf_net_error_quark ())
@@ -54,29 +57,33 @@ typedef enum
   NF_NET_ERROR_FAILED    /* a system call of ours */
 } NfNetError;
 
-/* Called from link threads: one thread per link, so `message` of OPS and of BULK may run at the same time. For one
- * peer `up` and `down` alternate, and every `message` and `drained` lies between them. None may block (a link whose
- * thread is held for a heartbeat looks dead to its peer) and each may call any function here but stop and unref.
- * `drained` may come from the thread of the link only, with no lock held. */
+/* Called from link threads: one thread per link, so `message` of OPS and of BULK may run at the
+ * same time. For one peer `up` and `down` alternate, and every `message` and `drained` lies
+ * between them. None may block (a link whose thread is held for a heartbeat looks dead to its
+ * peer) and each may call any function here but stop and unref. `drained` may come from the
+ * thread of the link only, with no lock held. */
 typedef struct
 {
-  /* Before a greeting is sent: set hello->hello.shares, and hello->owner to what keeps its memory. Everything else is
-   * filled in already. May be NULL. */
+  /* Before a greeting is sent: set hello->hello.shares, and hello->owner to what keeps its
+   * memory. Everything else is filled in already. May be NULL. */
   void (*fill_hello) (gpointer data, const char *site, NfMsg *hello);
-  /* The ops link stands and both sides have checked who they are. Messages sent from here on arrive after the
-   * greeting. FALSE with ERROR set refuses the peer, which is told the reason; `down` isn't called then. */
+  /* The ops link stands and both sides have checked who they are. Messages sent from here on
+   * arrive after the greeting. FALSE with ERROR set refuses the peer, which is told the reason;
+   * `down` isn't called then. */
   gboolean (*up) (gpointer data, const char *site, const NfMsg *hello, GError **error);
   void (*down) (gpointer data, const char *site, const char *reason);
-  /* MSG is the callee's, to be freed by nf_msg_free(). The peer's credit comes back when MSG and everything that
-   * refers to msg->owner is gone: who keeps something for long keeps a copy (nf_msg_dup()), else the peer can't
-   * send. Nothing but the message's form was checked: rights are the callee's to check, by nf_msg_flags(). */
+  /* MSG is the callee's, to be freed by nf_msg_free(). The peer's credit comes back when MSG and
+   * everything that refers to msg->owner is gone: who keeps something for long keeps a copy
+   * (nf_msg_dup()), else the peer can't send. Nothing but the message's form was checked: rights
+   * are the callee's to check, by nf_msg_flags(). */
   void (*message) (gpointer data, const char *site, NfLinkKind kind, NfMsg *msg);
   /* What is queued has fallen below the low water. May be NULL. */
   void (*drained) (gpointer data, const char *site, NfLinkKind kind);
 } NfHubEvents;
 
-/* The hub of the site conf->name, which must be in MAP. EVENTS is copied. Nothing happens before nf_hub_start().
- * The caller owns a reference, to be given back by nf_hub_unref() after nf_hub_stop(). */
+/* The hub of the site conf->name, which must be in MAP. EVENTS is copied. Nothing happens before
+ * nf_hub_start(). The caller owns a reference, to be given back by nf_hub_unref() after
+ * nf_hub_stop(). */
 NfHub *nf_hub_new (NfMap *map, NfSiteConf *conf, const NfHubEvents *events, gpointer data);
 NfHub *nf_hub_ref (NfHub *hub);
 void nf_hub_unref (NfHub *hub);
@@ -84,26 +91,28 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (NfHub, nf_hub_unref)
 
 /* Begins to dial. Doesn't wait for anybody. */
 void nf_hub_start (NfHub *hub);
-/* Says goodbye to everybody, gives `down` for each peer that is up, and returns when no thread of the hub is left;
- * no event comes after that. Name look-ups under way can delay it. */
+/* Says goodbye to everybody, gives `down` for each peer that is up, and returns when no thread
+ * of the hub is left; no event comes after that. Name look-ups under way can delay it. */
 void nf_hub_stop (NfHub *hub);
-/* Peers that are no longer in the map (or share nothing with us) go down, new ones are dialled, those whose address
- * changed are redialled; everybody else stays connected. */
+/* Peers that are no longer in the map (or share nothing with us) go down, new ones are dialled,
+ * those whose address changed are redialled; everybody else stays connected. */
 void nf_hub_set_map (NfHub *hub, NfMap *map);
 NfMap *nf_hub_map (NfHub *hub); /* The caller owns a reference. */
 
-/* Queues MSG, which stays the caller's and isn't referred to afterwards. FALSE if SITE isn't up. BULK goes over the
- * ops link as long as there is no bulk link. Never blocks. */
+/* Queues MSG, which stays the caller's and isn't referred to afterwards. FALSE if SITE isn't up.
+ * BULK goes over the ops link as long as there is no bulk link. Never blocks. */
 gboolean nf_hub_send (NfHub *hub, const char *site, NfLinkKind kind, const NfMsg *msg);
-/* The same for a payload from nf_msg_to_bytes(), so that a broadcast is encoded once. PAYLOAD is referenced. */
+/* The same for a payload from nf_msg_to_bytes(), so that a broadcast is encoded once. PAYLOAD is
+ * referenced. */
 gboolean nf_hub_send_bytes (NfHub *hub, const char *site, NfLinkKind kind, GBytes *payload);
 /* Bytes queued and not yet written for SITE; 0 if it isn't up. */
 gsize nf_hub_queued (NfHub *hub, const char *site, NfLinkKind kind);
 gboolean nf_hub_is_up (NfHub *hub, const char *site);
 /* Ends the connection with SITE, telling it why; we redial if it's us who dial. */
 void nf_hub_hang_up (NfHub *hub, const char *site, const char *reason);
-/* Dials at once instead of after the rest of the backoff; nothing if SITE is up or isn't ours to dial. To be used
- * when a call wants a peer that is down. At most once a second has an effect. SITE NULL: all. */
+/* Dials at once instead of after the rest of the backoff; nothing if SITE is up or isn't ours to
+ * dial. To be used when a call wants a peer that is down. At most once a second has an effect.
+ * SITE NULL: all. */
 void nf_hub_redial_now (NfHub *hub, const char *site);
 
 typedef enum
@@ -137,12 +146,14 @@ typedef struct
 } NfPeerInfo;
 
 typedef void (*NfPeerFunc) (const NfPeerInfo *info, gpointer data);
-/* Calls FUNC for each peer, in the order of names, with a snapshot that is valid during the call. */
+/* Calls FUNC for each peer, in the order of names, with a snapshot that is valid during the
+ * call. */
 void nf_hub_each (NfHub *hub, NfPeerFunc func, gpointer data);
 
-/* A stream from SITE that its relay has handed over (or a test). Takes the descriptors: IN and OUT (may be the same
- * number), ERR (-1: none; gets a refusal's text) and HOLD (-1: none; its hang-up is the stream's). */
+/* A stream from SITE that its relay has handed over (or a test). Takes the descriptors: IN and
+ * OUT (may be the same number), ERR (-1: none; gets a refusal's text) and HOLD (-1: none; its
+ * hang-up is the stream's). */
 void nf_hub_accept (NfHub *hub, const char *site, int in_fd, int out_fd, int err_fd, int hold_fd);
-/* For tests: makes this side the dialling one of a link of one lane over a pair of descriptors, which it takes. There
- * is no redial. Works whatever the map says about who dials. */
+/* For tests: makes this side the dialling one of a link of one lane over a pair of descriptors,
+ * which it takes. There is no redial. Works whatever the map says about who dials. */
 void nf_hub_attach_fds (NfHub *hub, const char *site, NfLinkKind kind, int in_fd, int out_fd);

@@ -45,7 +45,8 @@ nf_lane_put (NfLane *lane, guint8 flags, guint64 number, NfSlice payload)
   NfFrameHead head = { (guint32)payload.len, flags, number };
   guint8 bytes[NF_FRAME_HEAD_LEN];
 
-  /* Written bytes are dropped when they are the greater part, so each byte is moved at most once. */
+  /* Written bytes are dropped when they are the greater part, so each byte is moved at most
+   * once. */
   if (lane->out_done > lane->out.len / 2)
     {
       lane->out.len -= lane->out_done;

@@ -6,7 +6,8 @@
 #include "net/frame.h"
 #include "net/transport.h"
 
-/* One stream of a link: what is read from it and what waits to be written to it. Thread: the link's. */
+/* One stream of a link: what is read from it and what waits to be written to it. Thread: the
+ * link's. */
 
 /* A frame of the link's order that has arrived. */
 typedef struct

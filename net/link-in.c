@@ -5,8 +5,9 @@
 
 #include <errno.h>
 
-/* The receiving half of a link. Each lane's frames come with growing numbers, so the next frame in order is at the
- * head of some lane's list or hasn't come yet; what waits there is bounded by the credit. */
+/* The receiving half of a link. Each lane's frames come with growing numbers, so the next frame
+ * in order is at the head of some lane's list or hasn't come yet; what waits there is bounded by
+ * the credit. */
 
 #define READ_SIZE (128 * 1024)
 /* Of one lane, before others have their turn. */

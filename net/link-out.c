@@ -5,9 +5,9 @@
 
 /* The sending half of a link. */
 
-/* A lane is given more while less than this waits on it: enough to keep it busy, and little enough for pings and
- * answers to get through soon. Of several lanes the first with room is taken, so that a fast path uses one and a
- * long one, whose windows fill, uses all. */
+/* A lane is given more while less than this waits on it: enough to keep it busy, and little
+ * enough for pings and answers to get through soon. Of several lanes the first with room is
+ * taken, so that a fast path uses one and a long one, whose windows fill, uses all. */
 #define LANE_OUT_HIGH (256 * 1024)
 /* Compressing pays below some 200 MB/s; nothing farther away than this is faster. */
 #define PACK_RTT_US 1000
@@ -52,7 +52,8 @@ nf_link_can_move (NfLink *link)
 {
   GBytes *head = g_queue_peek_head (&link->queue);
 
-  /* Nothing goes out after a close but its reason: a greeting that was queued may be a refusal by now. */
+  /* Nothing goes out after a close but its reason: a greeting that was queued may be a refusal
+   * by now. */
   return head != NULL && link->closing == NULL
          && nf_link_cost (g_bytes_get_size (head)) <= link->may_send
          && lane_with_room (link) != NULL;

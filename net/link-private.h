@@ -58,7 +58,8 @@ struct _NfLink
 gsize nf_link_cost (gsize payload_len);
 /* Puts a message of the link's own on LANE, ahead of the queue. */
 void nf_link_put_control (NfLane *lane, const NfMsg *msg);
-/* On all lanes where the peer has shown itself: before, an answer would tell how long the relay took to start. */
+/* On all lanes where the peer has shown itself: before, an answer would tell how long the relay
+ * took to start. */
 void nf_link_put_ping (NfLink *link);
 
 /* Reads all lanes and delivers what is in order. *RET_MORE: there may be more to read. */

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A stream's first bytes may take this long: a login shell reads its start files, a relay connects. */
+/* A stream's first bytes may take this long: a login shell reads its start files, a relay
+ * connects. */
 #define GREETING_US (15 * G_USEC_PER_SEC)
 /* Pings a heartbeat: some may be lost in a busy moment before a peer looks dead. */
 #define PINGS_A_HEARTBEAT 5

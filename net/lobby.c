@@ -11,8 +11,9 @@
 
 #include "net/lane.h"
 
-/* Accepted streams, until it's known which lane of which link each is. Each has a thread, which becomes the session's
- * if the stream is the first of its link. Exactly the magic and one frame are read here: the rest is the link's. */
+/* Accepted streams, until it's known which lane of which link each is. Each has a thread, which
+ * becomes the session's if the stream is the first of its link. Exactly the magic and one frame
+ * are read here: the rest is the link's. */
 
 /* A user without privileges may have 64 MiB of pipes. */
 #define PIPE_SIZE_OPS (128 * 1024)
@@ -47,7 +48,8 @@ write_some (int fd, const void *data, gsize len)
     (void)!write (fd, data, len);
 }
 
-/* Tells the peer why, in the protocol and on its command's standard error: another version shows that at least. */
+/* Tells the peer why, in the protocol and on its command's standard error: another version shows
+ * that at least. */
 static void
 turn_away (const NfFdLane *fds, int err_fd, const char *reason)
 {

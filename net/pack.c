@@ -10,8 +10,8 @@
 #define LEVEL 1
 /* Smaller ones save less than they cost. */
 #define WORTH_MIN 512
-/* After a vain attempt 1, 2, 4 … frames go unpacked, up to this many: a film costs 2 % of its compression, and
- * the text after it is noticed soon. */
+/* After a vain attempt 1, 2, 4 … frames go unpacked, up to this many: a film costs 2 % of its
+ * compression, and the text after it is noticed soon. */
 #define SKIP_MAX 64
 
 struct _NfPack
@@ -75,8 +75,8 @@ nf_pack_size (const NfPayload *payload, GError **error)
 {
   unsigned long long size = ZSTD_getFrameContentSize (payload->data, payload->len);
 
-  /* CONTENTSIZE_UNKNOWN and _ERROR are above any limit. The credit counts the size uncompressed, so the
-   * compressed one must be below it. */
+  /* CONTENTSIZE_UNKNOWN and _ERROR are above any limit. The credit counts the size uncompressed,
+   * so the compressed one must be below it. */
   if (size < 2 || size > NF_FRAME_MAX || size <= payload->len)
     {
       g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_PROTOCOL, "compressed frame of a wrong size");

@@ -138,8 +138,8 @@ go_down (NfSession *session, const char *reason)
   pthread_mutex_unlock (&peer->lock);
 }
 
-/* The end of a bulk session that was up. What it had not delivered is lost, so the peer goes down as a whole, and
- * who waits for an answer is told. */
+/* The end of a bulk session that was up. What it had not delivered is lost, so the peer goes
+ * down as a whole, and who waits for an answer is told. */
 static void
 bulk_gone (NfSession *session, const char *reason)
 {
@@ -154,7 +154,8 @@ bulk_gone (NfSession *session, const char *reason)
   pthread_mutex_unlock (&peer->lock);
 }
 
-/* What the ssh program's words about a host key lack: the command. Empty if they aren't about that. */
+/* What the ssh program's words about a host key lack: the command. Empty if they aren't about
+ * that. */
 static char *
 host_key_help (NfPeer *peer, const char *ssh, guint port, const char *words)
 {

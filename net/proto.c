@@ -9,9 +9,9 @@
 
 /* The codec, made from the table by one encoder and one decoder per kind of field.
  *
- * A payload is: u16 type, the head if the type is a call, the fields in the table's order. Slices are u32 length and
- * bytes. A decoder checks what can be wrong in a field by itself (bounds, names); what a value means is checked by
- * whoever acts on it. */
+ * A payload is: u16 type, the head if the type is a call, the fields in the table's order.
+ * Slices are u32 length and bytes. A decoder checks what can be wrong in a field by itself
+ * (bounds, names); what a value means is checked by whoever acts on it. */
 
 /* A type's number and flags. */
 typedef struct
@@ -90,7 +90,8 @@ nf_attr_decode (NfReader *reader, NfAttr *ret_attr)
   ret_attr->ctime = (gint64)nf_reader_u64 (reader);
 }
 
-/* Field kinds, outwards. What is too long is our own mistake, but for a text, which is cut: it's for people. */
+/* Field kinds, outwards. What is too long is our own mistake, but for a text, which is cut: it's
+ * for people. */
 
 #define put_u8 nf_buf_put_u8
 #define put_u16 nf_buf_put_u16

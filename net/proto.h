@@ -5,14 +5,15 @@
 
 #include "net/buf.h"
 
-/* The protocol, as one table. Structs, codecs, names and permission flags are made from it; nearfs-protocol(7)
- * is checked against it and the fuzzers are seeded from it.
+/* The protocol, as one table. Structs, codecs, names and permission flags are made from it;
+ * nearfs-protocol(7) is checked against it and the fuzzers are seeded from it.
  *
- * What the mount asks of a share is a message of this table too (the NF_MSG_CALL ones): the same struct is
- * filled by a FUSE handler, carried out at the primary, or sent there. */
+ * What the mount asks of a share is a message of this table too (the NF_MSG_CALL ones): the same
+ * struct is filled by a FUSE handler, carried out at the primary, or sent there. */
 
 #define NF_PROTO_VERSION 1
-/* A frame's payload; above the largest call: 1 MiB of data (the largest FUSE request) and its head. */
+/* A frame's payload; above the largest call: 1 MiB of data (the largest FUSE request) and its
+ * head. */
 #define NF_FRAME_MAX (1024 * 1024 + 64 * 1024)
 #define NF_DATA_MAX (1024 * 1024)
 #define NF_NAME_LEN_MAX 255
@@ -26,7 +27,8 @@ typedef guint64 NfFid;
 #define NF_FID_NONE G_GUINT64_CONSTANT (0)
 #define NF_FID_ROOT G_GUINT64_CONSTANT (1)
 
-/* Where an object stands, as stat(2) tells it; times in nanoseconds since 1970. `mode` has the type bits. */
+/* Where an object stands, as stat(2) tells it; times in nanoseconds since 1970. `mode` has the
+ * type bits. */
 typedef struct
 {
   NfFid fid;
@@ -61,9 +63,9 @@ enum
   NF_MSG_INTERNAL = 16,    /* handled by the link layer itself */
 };
 
-/* Fields: F (kind, name). Kinds: u8 u16 u32 u64 i64, name (1..255 bytes, no '/', no NUL, not "." nor ".."),
- * path (0..4095 bytes), xname (1..255 bytes, no NUL), text (0..1024 bytes), data (0..NF_DATA_MAX bytes),
- * attr (NfAttr), pos (NfPosition). */
+/* Fields: F (kind, name). Kinds: u8 u16 u32 u64 i64, name (1..255 bytes, no '/', no NUL, not "."
+ * nor ".."), path (0..4095 bytes), xname (1..255 bytes, no NUL), text (0..1024 bytes), data
+ * (0..NF_DATA_MAX bytes), attr (NfAttr), pos (NfPosition). */
 
 /* A table is read by its columns. */
 /* clang-format off */
@@ -259,7 +261,8 @@ typedef enum
 #define NF_CTYPE_attr NfAttr
 #define NF_CTYPE_pos NfPosition
 
-/* One message. Slices point into `owner` if that is set, else into memory that the sender of the struct keeps. */
+/* One message. Slices point into `owner` if that is set, else into memory that the sender of the
+ * struct keeps. */
 typedef struct
 {
   NfMsgType type;
@@ -289,8 +292,8 @@ NfMsgType nf_msg_type_at (guint index);
 void nf_msg_encode (const NfMsg *msg, NfBuf *buf);
 /* Encodes into a frame's payload to be sent. Owned by the caller. */
 GBytes *nf_msg_to_bytes (const NfMsg *msg);
-/* Decodes PAYLOAD, which MSG keeps a reference to. FALSE with ERROR set if any bound, name or length is wrong or
- * bytes are left over. The caller clears MSG. */
+/* Decodes PAYLOAD, which MSG keeps a reference to. FALSE with ERROR set if any bound, name or
+ * length is wrong or bytes are left over. The caller clears MSG. */
 gboolean nf_msg_decode (GBytes *payload, NfMsg *ret_msg, GError **error);
 /* A deep copy: head, fields and all slices, owning its memory. To be freed by nf_msg_free(). */
 NfMsg *nf_msg_dup (const NfMsg *msg);
@@ -312,8 +315,8 @@ typedef struct
 void nf_hello_share_encode (const NfHelloShare *share, NfBuf *buf);
 gboolean nf_hello_share_decode (NfReader *reader, NfHelloShare *ret_share);
 
-/* The entries of LISTED and of READDIR's answer, one after the other. LISTED's first is the object itself, with an
- * empty name; READDIR's bear no xattrs, target nor content. */
+/* The entries of LISTED and of READDIR's answer, one after the other. LISTED's first is the
+ * object itself, with an empty name; READDIR's bear no xattrs, target nor content. */
 typedef struct
 {
   NfSlice name;
@@ -328,7 +331,7 @@ void nf_dir_entry_encode (const NfDirEntry *entry, NfBuf *buf);
 /* FALSE at the end or on bad bytes (then the reader has failed). */
 gboolean nf_dir_entry_decode (NfReader *reader, NfDirEntry *ret_entry);
 
-/* The status on the wire is this protocol's own number, mapped from and to errno by a table. Unknown ones become
- * EIO. 0 is success. */
+/* The status on the wire is this protocol's own number, mapped from and to errno by a table.
+ * Unknown ones become EIO. 0 is success. */
 guint32 nf_status_from_errno (int err);
 int nf_status_to_errno (guint32 status);

@@ -11,7 +11,8 @@
 
 #define BACKOFF_MIN_MS 200
 #define BACKOFF_MAX_MS 30000
-/* A link that was up is redialled at once, unless it lasted less than this: then somebody hangs up on us. */
+/* A link that was up is redialled at once, unless it lasted less than this: then somebody hangs
+ * up on us. */
 #define STABLE_US (5 * G_USEC_PER_SEC)
 /* Without the bulk link everything works, only slower. */
 #define BULK_BACKOFF_MIN_MS 1000
@@ -74,7 +75,8 @@ dial_and_run (NfPeer *peer, NfLinkKind kind)
   return FALSE;
 }
 
-/* MS, give or take a quarter, so that all peers of a site that comes back don't call at one time. */
+/* MS, give or take a quarter, so that all peers of a site that comes back don't call at one
+ * time. */
 static gint64
 jittered_us (guint ms)
 {

@@ -12,8 +12,9 @@
 
 #include "net/accept.h"
 
-/* The relay copies nothing: the daemon gets sshd's pipes themselves. What is left to do is to stay, as sshd would close
- * them with the command's end, and to keep no copy, as nobody would see an end of file then. */
+/* The relay copies nothing: the daemon gets sshd's pipes themselves. What is left to do is to
+ * stay, as sshd would close them with the command's end, and to keep no copy, as nobody would
+ * see an end of file then. */
 
 static gboolean
 hand_over (int fd, const char *site)

@@ -7,11 +7,12 @@
 
 /* Greetings, and what becomes of a peer by them.
  *
- * The dialling side sends HELLO first; the accepting side answers with its own when it has admitted the peer, so both
- * know by the other's HELLO that the link stands. A refusal is a GOODBYE instead. */
+ * The dialling side sends HELLO first; the accepting side answers with its own when it has
+ * admitted the peer, so both know by the other's HELLO that the link stands. A refusal is a
+ * GOODBYE instead. */
 
-/* Beyond this a greeting isn't waited for; the accepting side may have to find out whether an older session of
- * ours still lives, which takes a heartbeat. */
+/* Beyond this a greeting isn't waited for; the accepting side may have to find out whether an
+ * older session of ours still lives, which takes a heartbeat. */
 #define GREETING_US (20 * G_USEC_PER_SEC)
 /* How often a session that waits for another looks. */
 #define WAIT_TICK_MS 20
@@ -111,8 +112,8 @@ remember_hello (NfPeer *peer, const NfMsg *msg)
     memcpy (peer->map_digest, digest.data, digest.len);
 }
 
-/* What to do with an ops session while `current` is another; with the peer's lock held. Returns FALSE with ERROR set if
- * the new one is to be refused, else it goes on waiting. */
+/* What to do with an ops session while `current` is another; with the peer's lock held. Returns
+ * FALSE with ERROR set if the new one is to be refused, else it goes on waiting. */
 static gboolean
 face_older (NfSession *session, NfSession *older, GError **error)
 {
@@ -142,8 +143,8 @@ face_older (NfSession *session, NfSession *older, GError **error)
   return TRUE;
 }
 
-/* Makes SESSION the peer's, with our greeting (NULL on the dialling side) first in its queue. With the peer's lock
- * held. */
+/* Makes SESSION the peer's, with our greeting (NULL on the dialling side) first in its queue.
+ * With the peer's lock held. */
 static void
 install_ops (NfSession *session, GBytes *greeting)
 {

@@ -15,8 +15,9 @@
 #include "net/spawn.h"
 #include "net/ssh.h"
 
-/* From a name to channels with a relay at their end. The session isn't blocking all the way: each call is repeated
- * until it's done, the time is over or the hub stops. Only the look-up of the name blocks. */
+/* From a name to channels with a relay at their end. The session isn't blocking all the way:
+ * each call is repeated until it's done, the time is over or the hub stops. Only the look-up of
+ * the name blocks. */
 
 /* GCM costs half of the default's CPU, and isn't rekeyed every gigabyte. */
 #define CIPHERS                                                                                    \
@@ -125,7 +126,8 @@ learn_host (Dial *dial)
   dial->port = port;
 }
 
-/* COMMAND with the host and so on put in, as ssh_config(5) has it; NULL if it asks for something else. */
+/* COMMAND with the host and so on put in, as ssh_config(5) has it; NULL if it asks for something
+ * else. */
 static char *
 expand_proxy (Dial *dial, const char *command)
 {
@@ -165,8 +167,8 @@ expand_proxy (Dial *dial, const char *command)
   return NULL;
 }
 
-/* Starts the proxy, if there is to be one. libssh would do it itself, but with our blocked signals, so that it couldn't
- * end it and waited for ever. */
+/* Starts the proxy, if there is to be one. libssh would do it itself, but with our blocked
+ * signals, so that it couldn't end it and waited for ever. */
 static gboolean
 start_proxy (Dial *dial, GError **error)
 {
@@ -205,8 +207,9 @@ connect_session (Dial *dial, GError **error)
   return FALSE;
 }
 
-/* libssh makes the socket blocking again after connecting, and would sit in send(). Not every setting exists for every
- * kind of socket (ProxyCommand's are none), so failures are of no consequence. */
+/* libssh makes the socket blocking again after connecting, and would sit in send(). Not every
+ * setting exists for every kind of socket (ProxyCommand's are none), so failures are of no
+ * consequence. */
 static void
 tune_socket (Dial *dial)
 {
@@ -286,7 +289,8 @@ check_host_key (Dial *dial, GError **error)
   return FALSE;
 }
 
-/* Repeats an authentication step until it's decided: SSH_AUTH_ERROR also stands for "no time left" with ERROR set. */
+/* Repeats an authentication step until it's decided: SSH_AUTH_ERROR also stands for "no time
+ * left" with ERROR set. */
 static int
 settle (Dial *dial, int (*step) (ssh_session session, ssh_key key), ssh_key key, GError **error)
 {

@@ -8,12 +8,16 @@
 
 #include "net/dial.h"
 
-/* A transport over libssh: one session, a channel for each lane. All of it belongs to one thread.
+/* A transport over libssh: one session, a channel for each lane. All of it belongs to one
+ * thread.
  *
  * What libssh 0.10 makes one do, found by measuring:
- * - It handles 4 KiB of input a call, so dispatch goes round until nothing is left, or a turn is over.
- * - Writing is only asked of it when it has written what it had, and never more than the window, else it blocks.
- * - Its receive window stays at 1.28 MB, which is all that can be under way on a long path; asking for more in one read
+ * - It handles 4 KiB of input a call, so dispatch goes round until nothing is left, or a turn is
+ *   over.
+ * - Writing is only asked of it when it has written what it had, and never more than the window,
+ *   else it blocks.
+ * - Its receive window stays at 1.28 MB, which is all that can be under way on a long path;
+ *   asking for more in one read
  *   makes it larger. Done for bulk only.
  *   Later versions have larger windows of their own, and there it does no harm. */
 
@@ -184,7 +188,8 @@ ssh_write (NfTransport *transport, guint index, const void *data, gsize len)
       self->broken = self->more = TRUE; /* the reading end tells why */
       return -EAGAIN;
     }
-  /* It may have read the socket as well: data and windows, also of other lanes, that no poll() will tell of. */
+  /* It may have read the socket as well: data and windows, also of other lanes, that no poll()
+   * will tell of. */
   self->more = TRUE;
   return n <= 0 ? -EAGAIN : n;
 }

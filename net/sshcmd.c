@@ -4,8 +4,9 @@
 #include "net/dial.h"
 #include "net/spawn.h"
 
-/* `transport = ssh`: the system's ssh program, for what libssh can't do (security keys, connection sharing, options
- * that it ignores). A process for each lane; what it prints on standard error is kept for messages. */
+/* `transport = ssh`: the system's ssh program, for what libssh can't do (security keys,
+ * connection sharing, options that it ignores). A process for each lane; what it prints on
+ * standard error is kept for messages. */
 
 /* known_hosts' form of a host. */
 static char *

@@ -5,7 +5,8 @@
 
 #include <errno.h>
 
-/* errno's numbers differ between architectures, so the wire has its own. Numbers are never reused. */
+/* errno's numbers differ between architectures, so the wire has its own. Numbers are never
+ * reused. */
 /* clang-format off */
 #define STATUSES(X) \
   X (1, EPERM) X (2, ENOENT) X (3, EINTR) X (4, EIO) X (5, ENXIO) X (6, E2BIG) X (7, EBADF) \

@@ -23,8 +23,9 @@
  *     pull SITE ops|bulk MIB KIB     lets the peer send
  *     status                         a line for each peer
  *
- * It answers FETCH: length bytes of data in one FETCHED, or with `offset` set so many FETCHED over BULK (offset odd: over
- * OPS). A pushed FETCHED with an id of 0 is counted and dropped; POSITION is echoed. */
+ * It answers FETCH: length bytes of data in one FETCHED, or with `offset` set so many FETCHED
+ * over BULK (offset odd: over OPS). A pushed FETCHED with an id of 0 is counted and dropped;
+ * POSITION is echoed. */
 
 #define WAIT_MS 30000
 
@@ -187,7 +188,8 @@ do_push (NfTestHub *self, const char *site, NfLinkKind kind, guint64 mib, gsize 
   send_burst (&burst);
   while (nf_hub_queued (self->hub, site, kind) > 0)
     g_usleep (200);
-  /* Answered when what came before it is done, but for what is on its way on bulk: small against the whole. */
+  /* Answered when what came before it is done, but for what is on its way on bulk: small against
+   * the whole. */
   if (fetch (self, site, 0, NF_LINK_OPS, 0) && wait_answers (n + 1))
     print_rate (burst.count * burst.size, start);
   else

@@ -5,7 +5,8 @@
 
 #include "net/hub.h"
 
-/* A hub that remembers what happens to it. Without Criterion, for unit tests, stress programs and hub-peer alike. */
+/* A hub that remembers what happens to it. Without Criterion, for unit tests, stress programs
+ * and hub-peer alike. */
 
 typedef struct
 {
@@ -52,5 +53,6 @@ char *nf_test_last_error (NfTestHub *hub, const char *site);
 /* Waits until the last error contains PART. */
 gboolean nf_test_wait_error (NfTestHub *hub, const char *site, const char *part);
 
-/* A FETCHED with LEN bytes of data and ID, which must be freed by nf_msg_free(). RANDOM: bytes that don't compress. */
+/* A FETCHED with LEN bytes of data and ID, which must be freed by nf_msg_free(). RANDOM: bytes
+ * that don't compress. */
 NfMsg *nf_test_data (guint64 id, gsize len, gboolean random);

@@ -8,9 +8,10 @@
 
 #include "tests/net-help.h"
 
-/* Two hubs in one process under everything at once, for ThreadSanitizer: senders in several threads on both sides, links
- * that are replaced, cut and hung up on, maps that change, somebody who lists peers; then an orderly stop. What is
- * checked: each sender's messages arrive in order within one life of the peer, and events come between up and down. */
+/* Two hubs in one process under everything at once, for ThreadSanitizer: senders in several
+ * threads on both sides, links that are replaced, cut and hung up on, maps that change, somebody
+ * who lists peers; then an orderly stop. What is checked: each sender's messages arrive in order
+ * within one life of the peer, and events come between up and down. */
 
 #define SENDERS 3
 #define ROUNDS 60
@@ -122,7 +123,8 @@ no_log (GLogLevelFlags level, const GLogField *fields, gsize n_fields, gpointer 
   return G_LOG_WRITER_HANDLED;
 }
 
-/* GLib's own allocator would look like races: what one thread frees another gets without the sanitizer's seeing it. */
+/* GLib's own allocator would look like races: what one thread frees another gets without the
+ * sanitizer's seeing it. */
 static void
 without_slices (char **argv)
 {

@@ -176,7 +176,8 @@ Test (proto, unknown_types_are_refused)
   cr_assert_eq (nf_msg_flags (NF_MSG_WRITE), NF_MSG_TO_PRIMARY | NF_MSG_CALL | NF_MSG_CHANGES);
 }
 
-/* An UNLINK whose name is of these bytes, put together by hand as the encoder doesn't make bad ones. */
+/* An UNLINK whose name is of these bytes, put together by hand as the encoder doesn't make bad
+ * ones. */
 static gboolean
 unlink_decodes (const void *name, gsize len)
 {

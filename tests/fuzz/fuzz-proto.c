@@ -5,8 +5,8 @@
 
 #include "net/hub.h"
 
-/* Any payload: it is refused, or it's a message that encodes to the very same bytes. Lists within are read to their
- * end. */
+/* Any payload: it is refused, or it's a message that encodes to the very same bytes. Lists
+ * within are read to their end. */
 
 int LLVMFuzzerTestOneInput (const guint8 *data, size_t size);
 

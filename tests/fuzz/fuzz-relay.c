@@ -6,8 +6,9 @@
 
 #include "net/link-private.h"
 
-/* Any stream: a link reads it from a transport that is nothing but these bytes, with two lanes between which the first
- * byte of each piece chooses. What is delivered is well-formed, and what is kept is within the credit. */
+/* Any stream: a link reads it from a transport that is nothing but these bytes, with two lanes
+ * between which the first byte of each piece chooses. What is delivered is well-formed, and what
+ * is kept is within the credit. */
 
 int LLVMFuzzerTestOneInput (const guint8 *data, size_t size);
 
