@@ -126,6 +126,24 @@ ensure_here (Names *names, guint i)
   return names->record->creates && i == 0 ? stage_created (names) : stage_placeholder (names, name);
 }
 
+int
+nf_apply_place (NfShare *share, NfFid fid, NfFid parent, NfSlice name)
+{
+  char old_name[NF_NAME_LEN_MAX + 1];
+  NfFid old = NF_FID_NONE;
+  NfObject object;
+  NfAttr attr;
+
+  if (!nf_index_get (share->index, fid, &object) || !S_ISDIR (object.mode)
+      || !nf_index_first_name (share->index, fid, &old, old_name) || old == parent
+      || nf_tree_stat (share->tree, old, &attr) != 0)
+    old = NF_FID_NONE;
+  int err = nf_tree_place (share->tree, fid, parent, name, NULL);
+  if (err == 0 && old != NF_FID_NONE)
+    err = nf_tree_set_attr (share->tree, old, -1, NF_SET_MTIME, &attr);
+  return err;
+}
+
 static int
 set_name (Names *names, guint i)
 {
@@ -144,7 +162,7 @@ set_name (Names *names, guint i)
   if (err != 0 || !nf_apply_here (names->share, name->fid))
     return err;
   touch (names, name->fid);
-  return nf_tree_place (names->share->tree, name->fid, name->parent, name->name, NULL);
+  return nf_apply_place (names->share, name->fid, name->parent, name->name);
 }
 
 /* A rename, if the old name still holds the object and the new one doesn't yet. RET_DONE says whether it was. */

@@ -21,6 +21,9 @@ int nf_apply_names (NfShare *share, const NfRecord *record, guint flags, GArray 
 
 /* Is FID an object of this tree? */
 gboolean nf_apply_here (NfShare *share, NfFid fid);
+/* Gives FID the name, wherever it is now. A directory leaves the place where it was, whose mtime stays: the op that
+ * moves it from there will set that. */
+int nf_apply_place (NfShare *share, NfFid fid, NfFid parent, NfSlice name);
 /* Opens FID for reading and writing, whatever its mode says. */
 int nf_apply_open (NfShare *share, NfFid fid);
 /* Content of a range, without size and times. */

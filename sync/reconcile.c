@@ -176,7 +176,7 @@ place (Item *item)
   if (!nf_index_get (replica->share->index, fid, &object) || object.ident.ino == 0)
     err = make (item);
   if (err == 0)
-    err = nf_tree_place (tree, fid, reconcile->fid, entry->name, NULL);
+    err = nf_apply_place (replica->share, fid, reconcile->fid, entry->name);
   if (other != NF_FID_NONE && other != fid)
     note_lost (replica, other);
   return err;
@@ -230,6 +230,19 @@ compare (Item *item)
   return err;
 }
 
+/* Ops newer than the listing have gone by while the object wasn't here. */
+static int
+suspect_missed (Item *item)
+{
+  NfReplica *replica = item->reconcile->replica;
+  NfFid fid = item->entry->attr.fid;
+  int err = nf_index_set_suspect (replica->share->index, fid, NF_SUSPECT_ATTR, 0);
+
+  if (err == 0 && S_ISREG (item->entry->attr.mode))
+    err = nf_dirty_whole (replica->share, fid);
+  return err;
+}
+
 static int
 settle_item (Item *item)
 {
@@ -248,6 +261,8 @@ settle_item (Item *item)
     err = compare (item);
   if (err == 0 && S_ISDIR (entry->attr.mode) && (item->fresh || item->found || reconcile->tree))
     err = nf_index_set_suspect (replica->share->index, fid, NF_SUSPECT_NAMES | NF_SUSPECT_TREE, 0);
+  if (err == 0 && nf_replica_has_missed (replica, fid, reconcile->seq))
+    err = suspect_missed (item);
   nf_heal_add (replica->heal, fid);
   if (item->placed || item->found)
     nf_apply_invalidate_name (replica->share, reconcile->fid, entry->name);

@@ -12,6 +12,7 @@
  *   replica-link.c   subscription, receiving
  *   replica-ops.c    an op's way from the journal to the tree
  *   replica-redo.c   opening: what the last life left undone
+ *   replica-gate.c   ops wait here until the kernel knows of those before them
  *   replica-reads.c  what may be served from the tree, and the marks
  *   transfer.c       content under way; switch.c puts it in place
  *   heal.c           suspects; reconcile.c compares a listing with what is here
@@ -25,6 +26,8 @@
 /* The primary hears of the position after so many ops or milliseconds. */
 #define NF_PUBLISH_OPS 64
 #define NF_PUBLISH_MS 20
+/* How long an object without a name stays, at least. */
+#define NF_BURY_MS 1000
 /* After a failure that somebody has to mend (no space, an I/O error at the primary). */
 #define NF_RETRY_MS 5000
 /* Deferred ops recorded with the position; after a crash whatever comes later is gone over again. */
@@ -71,20 +74,27 @@ struct NfReplica
   gboolean fresh;      /* nothing here is known to be right: compare */
   gboolean no_space;
   gboolean retry_due;
-  NfPosition received;     /* the end of the journal */
-  NfPosition loaded;       /* taken from there so far */
-  GQueue undone;           /* of NfOp, in order */
-  gsize undone_cost;       /* bytes */
-  NfBlocked *blocked;      /* which of them waits for which */
-  GQueue ready;            /* of NfOp: nothing is before them any more */
-  GQueue stalled;          /* of NfOp: had no space */
-  GHashTable *aborted;     /* of seq, known to have had no effect */
-  GHashTable *stamps;      /* fid → NfStamp */
-  guint stamps_swept;      /* how many there were after the last sweep */
-  guint64 redo_upto;       /* the last life had dealt with ops up to here, … */
+  NfPosition received; /* the end of the journal */
+  NfPosition loaded;   /* taken from there so far */
+  GQueue arrived;      /* after `loaded`, at the gate; see replica-gate.c */
+  gsize arrived_cost;
+  GQueue undone;       /* of NfOp, in order */
+  gsize undone_cost;   /* bytes */
+  GHashTable *content; /* fid → GQueue of those of `undone` that change its content, in order */
+  NfBlocked *blocked;  /* which of them waits for which */
+  GQueue ready;        /* of NfOp: nothing is before them any more */
+  GQueue stalled;      /* of NfOp: had no space */
+  GHashTable *missed;  /* fid → seq: ops on what isn't here, while listings may still bring it */
+  GHashTable *aborted; /* of seq, known to have had no effect */
+  GHashTable *stamps;  /* fid → NfStamp */
+  guint stamps_swept;  /* how many there were after the last sweep */
+  guint64 redo_upto;   /* the last life had dealt with ops up to here, … */
   GHashTable *redo_undone; /* … but these */
   guint64 redo_end;        /* received in the last life */
   GArray *lost;            /* of NfFid: without a name, to be buried */
+  GArray *dying;           /* the same, since the round before */
+  gint64 buried_ms;        /* when the last round was */
+  gboolean bury_due;
   NfTransfers *transfers;
   NfHeal *heal;
   guint unpublished; /* ops applied that the primary hasn't been told of */
@@ -108,7 +118,8 @@ struct NfReplica
   guint64 fill_total;
   char state[32];
   char trouble[256];
-  gint n_marks; /* atomic, so that a share without any costs nothing */
+  gint n_marks;    /* atomic, so that a share without any costs nothing */
+  gint wants_told; /* atomic: the gate is closed, somebody has to say when it can be opened */
 };
 
 NfReplica *nf_replica_ref (NfReplica *replica);
@@ -140,15 +151,30 @@ void nf_replica_run (NfReplica *replica, NfOp *op);
 void nf_replica_resume (NfReplica *replica, NfOp *op);
 void nf_replica_op_free (NfOp *op);
 void nf_replica_drop_undone (NfReplica *replica);
+/* The deferred ops on the content of FID, of NfOp; NULL if there are none. */
+const GQueue *nf_replica_content_ops (NfReplica *replica, NfFid fid);
 const NfStamp *nf_replica_stamp (NfReplica *replica, NfFid fid); /* never NULL */
 NfStamp *nf_replica_stamp_edit (NfReplica *replica, NfFid fid);
 void nf_replica_sweep_stamps (NfReplica *replica);
+/* Has an op after SEQ on FID been left out since it wasn't here? */
+gboolean nf_replica_has_missed (NfReplica *replica, NfFid fid, guint64 seq);
 void nf_replica_bury (NfReplica *replica);
 void nf_replica_set_unsure (NfReplica *replica, NfFid fid, gboolean unsure);
 /* Does OP change content: a range or the size? */
 gboolean nf_op_is_content (const NfOp *op);
 /* And are its bytes missing? */
 gboolean nf_op_lacks_bytes (const NfOp *op);
+
+/* replica-gate.c */
+/* The kernel hasn't been told yet of what was applied: nothing may be applied now. */
+gboolean nf_replica_gated (NfReplica *replica);
+/* Runs what is ready, as far as the gate lets it. */
+void nf_replica_run_ready (NfReplica *replica);
+/* The op just received, for its turn. RECORD and DATA point into OWNER. */
+void nf_replica_arrive (NfReplica *replica, GBytes *owner, NfSlice record, NfSlice data);
+/* Takes the next op that arrived. FALSE: there is none, the journal has it if it is received. */
+gboolean nf_replica_take_arrived (NfReplica *replica);
+void nf_replica_gate_clear (NfReplica *replica);
 
 /* replica-redo.c */
 gboolean nf_replica_recover (NfReplica *replica, GError **error);

@@ -80,8 +80,10 @@ begin_anew (NfReplica *replica, NfPosition start)
 
   nf_transfers_drop_all (replica->transfers);
   nf_heal_stop (replica->heal);
+  nf_replica_gate_clear (replica);
   nf_replica_drop_undone (replica);
   g_hash_table_remove_all (replica->stamps);
+  g_hash_table_remove_all (replica->missed);
   g_hash_table_remove_all (replica->aborted);
   g_hash_table_remove_all (replica->redo_undone);
   replica->redo_end = replica->redo_upto = 0;
@@ -236,7 +238,6 @@ receive (NfReplica *replica, const NfMsg *msg)
 {
   NfSlice bytes = msg->op.record;
   NfSlice data = msg->op.data;
-  gboolean behind = replica->loaded.seq != replica->received.seq;
   NfRecord record;
 
   if (!replica->subscribed)
@@ -256,11 +257,7 @@ receive (NfReplica *replica, const NfMsg *msg)
     }
   if (!keep (replica, &record, bytes, data))
     return;
-  /* When there is a backlog it comes from the journal in its turn. */
-  if (!behind && replica->undone.length < NF_UNDONE_MAX
-      && replica->undone_cost < NF_UNDONE_COST_MAX)
-    nf_replica_take (replica, replica->received, msg->owner, bytes,
-                     is_aborted (data) ? NF_SLICE_NONE : data);
+  nf_replica_arrive (replica, msg->owner, bytes, is_aborted (data) ? NF_SLICE_NONE : data);
 }
 
 /* Handles MSG. TRUE if the subscription stands since then. */

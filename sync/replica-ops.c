@@ -68,6 +68,8 @@ nf_replica_sweep_stamps (NfReplica *replica)
 {
   guint n = g_hash_table_size (replica->stamps);
 
+  if (g_hash_table_size (replica->missed) > 0 && nf_heal_names_settled (replica->heal))
+    g_hash_table_remove_all (replica->missed);
   /* A walk over all of them is worth it when nothing is left to compare with, or when they have doubled. */
   if (n == 0 || (replica->undone.length > 0 && n < 2 * replica->stamps_swept + 1024))
     return;
@@ -121,6 +123,41 @@ nf_replica_op_free (NfOp *op)
   g_free (op);
 }
 
+static void
+add_content_op (NfReplica *replica, NfOp *op)
+{
+  NfFid fid = op->record.fid;
+  GQueue *ops = g_hash_table_lookup (replica->content, &fid);
+
+  if (!nf_op_is_content (op))
+    return;
+  if (!ops)
+    {
+      ops = g_queue_new ();
+      g_hash_table_insert (replica->content, g_memdup2 (&fid, sizeof fid), ops);
+    }
+  g_queue_push_tail (ops, op);
+}
+
+static void
+drop_content_op (NfReplica *replica, NfOp *op)
+{
+  NfFid fid = op->record.fid;
+  GQueue *ops = nf_op_is_content (op) ? g_hash_table_lookup (replica->content, &fid) : NULL;
+
+  if (!ops)
+    return;
+  (void)g_queue_remove (ops, op); /* it is the first, or near it */
+  if (ops->length == 0)
+    g_hash_table_remove (replica->content, &fid);
+}
+
+const GQueue *
+nf_replica_content_ops (NfReplica *replica, NfFid fid)
+{
+  return g_hash_table_lookup (replica->content, &fid);
+}
+
 static gsize
 cost_of (const NfOp *op)
 {
@@ -153,6 +190,7 @@ finish (NfReplica *replica, NfOp *op)
     {
       g_queue_delete_link (&replica->undone, op->link);
       op->link = NULL;
+      drop_content_op (replica, op);
       replica->undone_cost -= cost_of (op);
       nf_blocked_leave (replica->blocked, &op->holds, &replica->ready);
     }
@@ -314,6 +352,25 @@ debug_op (NfReplica *replica, const NfRecord *record, gboolean left)
   g_debug ("share %s: %s%s", replica->share->conf.name, line, left ? "" : " (known already)");
 }
 
+/* A listing that was read before this op may be on its way, and bring the object as it was. */
+static void
+note_missed (NfReplica *replica, const NfRecord *record)
+{
+  if (record->kind == NF_OP_NAMES || nf_heal_names_settled (replica->heal)
+      || nf_apply_here (replica->share, record->fid))
+    return;
+  g_hash_table_insert (replica->missed, g_memdup2 (&record->fid, sizeof record->fid),
+                       g_memdup2 (&record->seq, sizeof record->seq));
+}
+
+gboolean
+nf_replica_has_missed (NfReplica *replica, NfFid fid, guint64 seq)
+{
+  const guint64 *missed = g_hash_table_lookup (replica->missed, &fid);
+
+  return missed && *missed > seq;
+}
+
 /* 0, or -errno if there is no space for it now. */
 static int
 carry_out (NfReplica *replica, NfOp *op)
@@ -326,6 +383,7 @@ carry_out (NfReplica *replica, NfOp *op)
   debug_op (replica, &op->record, left);
   if (!left)
     return 0;
+  note_missed (replica, &op->record);
   int err = nf_apply_with (replica->share, &record, op->data, flags, replica->lost);
   if (is_no_space (err))
     return err;
@@ -408,6 +466,7 @@ defer (NfReplica *replica, NfOp *op)
   op->link->data = op;
   g_queue_push_tail_link (&replica->undone, op->link);
   replica->undone_cost += cost_of (op);
+  add_content_op (replica, op);
   pthread_mutex_lock (&replica->lock);
   g_hash_table_add (replica->undone_seqs, g_memdup2 (&op->position.seq, sizeof op->position.seq));
   replica->taken_seq = op->position.seq;
@@ -440,7 +499,10 @@ ask_early (NfReplica *replica, NfOp *op, gboolean free)
   gboolean under_way = transfer != NULL;
 
   if (transfer && transfer->heals)
-    return; /* takes note of it in its turn */
+    {
+      nf_transfers_note (replica->transfers, transfer, op);
+      return;
+    }
   if (!under_way && (!nf_op_lacks_bytes (op) || (free && op->redone)))
     return;
   /* A file that isn't here comes with an op before this one; one that isn't trusted is somebody else's care. */
@@ -489,6 +551,18 @@ begin_reign (NfReplica *replica, guint64 epoch)
   pthread_mutex_unlock (&share->lock);
 }
 
+/* Was OP carried out in the last life already, beyond the position? */
+static gboolean
+is_dealt_with (NfReplica *replica, const NfOp *op)
+{
+  guint64 seq = op->position.seq;
+
+  if (!op->redone || seq > replica->redo_upto || g_hash_table_contains (replica->redo_undone, &seq))
+    return FALSE;
+  note_times (replica, &op->record); /* those before it that weren't must not set them back */
+  return TRUE;
+}
+
 void
 nf_replica_take (NfReplica *replica, NfPosition position, GBytes *owner, NfSlice record,
                  NfSlice data)
@@ -507,9 +581,7 @@ nf_replica_take (NfReplica *replica, NfPosition position, GBytes *owner, NfSlice
     begin_reign (replica, op.record.epoch);
   /* The journal took it, so it can only be a kind of record that this version doesn't know. */
   if (!known || op.record.kind == NF_OP_EPOCH || op.record.kind == NF_OP_ABORT
-      || g_hash_table_contains (replica->aborted, &position.seq)
-      || (op.redone && position.seq <= replica->redo_upto
-          && !g_hash_table_contains (replica->redo_undone, &position.seq)))
+      || g_hash_table_contains (replica->aborted, &position.seq) || is_dealt_with (replica, &op))
     {
       move_position (replica, position.seq, FALSE);
       return;
@@ -542,6 +614,7 @@ nf_replica_drop_undone (NfReplica *replica)
       nf_blocked_leave (replica->blocked, &op->holds, NULL);
       nf_replica_op_free (op);
     }
+  g_hash_table_remove_all (replica->content);
   replica->undone_cost = 0;
   pthread_mutex_lock (&replica->lock);
   g_hash_table_remove_all (replica->undone_seqs);
@@ -551,26 +624,66 @@ nf_replica_drop_undone (NfReplica *replica)
 
 /* ---- objects without a name ---- */
 
+static void
+bury_due (gpointer data)
+{
+  NfReplica *replica = data;
+
+  pthread_mutex_lock (&replica->work);
+  replica->bury_due = FALSE;
+  if (!replica->closed)
+    nf_replica_bury (replica);
+  pthread_mutex_unlock (&replica->work);
+  nf_replica_unref (replica);
+}
+
+static void
+bury_later (NfReplica *replica)
+{
+  if (replica->bury_due)
+    return;
+  replica->bury_due = TRUE;
+  nf_replica_after (replica, NF_BURY_MS, bury_due);
+}
+
+/* FALSE: not now. */
+static gboolean
+bury (NfReplica *replica, NfFid fid)
+{
+  NfShare *share = replica->share;
+  NfObject object;
+
+  if (!nf_index_get (share->index, fid, &object) || object.place != NF_PLACE_LIMBO)
+    return TRUE; /* has a name again */
+  /* Read by a handle of this site, or about to get content. */
+  return !nf_opens_held (share->opens, fid) && !nf_transfers_find (replica->transfers, fid)
+         && nf_tree_bury (share->tree, fid) == 0;
+}
+
+/* An object is buried a while after it has lost its last name: who has just looked it up can still open it, as it
+ * could on a local disk. Those that can't be buried yet are looked at when another comes. */
 void
 nf_replica_bury (NfReplica *replica)
 {
-  NfShare *share = replica->share;
+  gint64 now_ms = nf_replica_now_ms (replica);
 
   /* While names are compared, or gone over again, what has no name may still get one. */
-  if (replica->lost->len == 0 || !nf_heal_names_settled (replica->heal)
-      || replica->loaded.seq < replica->redo_end)
+  if ((replica->lost->len == 0 && replica->dying->len == 0)
+      || !nf_heal_names_settled (replica->heal) || replica->loaded.seq < replica->redo_end)
     return;
-  g_autoptr (GArray) lost = g_steal_pointer (&replica->lost);
-  replica->lost = g_array_new (FALSE, FALSE, sizeof (NfFid));
-  for (guint i = 0; i < lost->len; i++)
+  if (now_ms - replica->buried_ms < NF_BURY_MS)
     {
-      NfFid fid = g_array_index (lost, NfFid, i);
-      NfObject object;
-      if (!nf_index_get (share->index, fid, &object) || object.place != NF_PLACE_LIMBO)
-        continue;
-      /* Read by a handle of this site, or about to get content: later. */
-      if (nf_opens_held (share->opens, fid) || nf_transfers_find (replica->transfers, fid)
-          || nf_tree_bury (share->tree, fid) != 0)
-        g_array_append_val (replica->lost, fid);
+      if (replica->lost->len > 0)
+        bury_later (replica);
+      return;
     }
+  g_autoptr (GArray) dying = replica->dying;
+  replica->buried_ms = now_ms;
+  replica->dying = replica->lost;
+  replica->lost = g_array_new (FALSE, FALSE, sizeof (NfFid));
+  if (replica->dying->len > 0)
+    bury_later (replica);
+  for (guint i = 0; i < dying->len; i++)
+    if (!bury (replica, g_array_index (dying, NfFid, i)))
+      g_array_append_val (replica->dying, g_array_index (dying, NfFid, i));
 }

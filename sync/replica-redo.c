@@ -206,8 +206,14 @@ has_room (NfReplica *replica)
 void
 nf_replica_load_more (NfReplica *replica)
 {
-  while (replica->loaded.seq < replica->received.seq && has_room (replica))
+  while (replica->loaded.seq < replica->received.seq && has_room (replica)
+         && !nf_replica_gated (replica))
     {
+      if (nf_replica_take_arrived (replica))
+        {
+          nf_replica_run_ready (replica);
+          continue;
+        }
       NfPosition position;
       g_autoptr (GBytes) bytes
           = nf_journal_get (replica->share->journal, replica->loaded.seq, &position);
@@ -226,9 +232,7 @@ nf_replica_load_more (NfReplica *replica)
       gsize len;
       const guint8 *data = g_bytes_get_data (bytes, &len);
       nf_replica_take (replica, position, bytes, nf_slice (data, len), NF_SLICE_NONE);
-      NfOp *op;
-      while ((op = g_queue_pop_head (&replica->ready)))
-        nf_replica_run (replica, op);
+      nf_replica_run_ready (replica);
     }
 }
 

@@ -31,10 +31,13 @@ nf_replica_unref (NfReplica *replica)
 {
   if (!g_atomic_int_dec_and_test (&replica->refs))
     return;
+  nf_replica_gate_clear (replica);
   nf_replica_drop_undone (replica);
   nf_heal_free (replica->heal);
   nf_transfers_free (replica->transfers);
   nf_blocked_free (replica->blocked);
+  g_hash_table_unref (replica->missed);
+  g_hash_table_unref (replica->content);
   g_hash_table_unref (replica->aborted);
   g_hash_table_unref (replica->stamps);
   g_hash_table_unref (replica->redo_undone);
@@ -42,6 +45,7 @@ nf_replica_unref (NfReplica *replica)
   g_hash_table_unref (replica->unsure);
   nf_replica_marks_clear (replica);
   g_array_unref (replica->lost);
+  g_array_unref (replica->dying);
   pthread_mutex_destroy (&replica->work);
   pthread_mutex_destroy (&replica->lock);
   g_free (replica);
@@ -173,15 +177,6 @@ nf_replica_tell_readers (NfReplica *replica)
   pthread_mutex_unlock (&replica->lock);
 }
 
-static void
-run_ready (NfReplica *replica)
-{
-  NfOp *op;
-
-  while ((op = g_queue_pop_head (&replica->ready)))
-    nf_replica_run (replica, op);
-}
-
 void
 nf_replica_settle (NfReplica *replica)
 {
@@ -192,13 +187,13 @@ nf_replica_settle (NfReplica *replica)
     }
   do
     {
-      run_ready (replica);
+      nf_replica_run_ready (replica);
       nf_replica_load_more (replica);
-      run_ready (replica);
+      nf_replica_run_ready (replica);
       nf_heal_pump (replica->heal);
       nf_transfers_pump (replica->transfers);
     }
-  while (replica->ready.length > 0);
+  while (replica->ready.length > 0 && !nf_replica_gated (replica));
   nf_replica_sweep_stamps (replica);
   nf_replica_bury (replica);
   nf_replica_tell_readers (replica);
@@ -243,6 +238,12 @@ nf_replica_retry_later (NfReplica *replica)
 
 /* ---- beginning and end ---- */
 
+static void
+content_free (gpointer data)
+{
+  g_queue_free (data);
+}
+
 NfReplica *
 nf_replica_new (NfShare *share, GError **error)
 {
@@ -254,12 +255,15 @@ nf_replica_new (NfShare *share, GError **error)
   pthread_mutex_init (&replica->lock, NULL);
   replica->fresh = TRUE;
   replica->blocked = nf_blocked_new ();
+  replica->content = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, content_free);
+  replica->missed = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
   replica->aborted = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   replica->stamps = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
   replica->redo_undone = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   replica->undone_seqs = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   replica->unsure = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   replica->lost = g_array_new (FALSE, FALSE, sizeof (NfFid));
+  replica->dying = g_array_new (FALSE, FALSE, sizeof (NfFid));
   nf_replica_marks_init (replica);
   replica->transfers = nf_transfers_new (replica);
   replica->heal = nf_heal_new (replica);

@@ -94,7 +94,8 @@ write_over_segment (Switch *sw, const NfOp *op, const NfSegment *segment, guint6
 {
   if (segment->stamp >= op->position.seq)
     return 0;
-  if (segment->state == NF_SEG_LOCAL)
+  /* What is still wanted is wanted by later ops, and will have this one in it. */
+  if (segment->state == NF_SEG_LOCAL || segment->state == NF_SEG_WANTED)
     return write_part (sw->file, op, start, end);
   /* A hole with something over it is a staged part with holes. */
   ((NfSegment *)segment)->state = NF_SEG_STAGED;

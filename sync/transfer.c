@@ -154,22 +154,33 @@ nf_transfers_drop_all (NfTransfers *transfers)
 
 /* ---- what is wanted ---- */
 
-void
-nf_transfers_attach (NfTransfers *transfers, NfOp *op)
+static void
+attach (NfTransfer *transfer, NfOp *op)
 {
-  NfTransfer *transfer = ensure (transfers, op->record.fid);
-  GList *l = transfer->ops.tail;
-
-  if (op->transfer == transfer)
+  if (op->transfer || op->noted)
     return;
   op->transfer = transfer;
-  /* Ops come in order, but one that was attached late by its turn may be older than the last. */
-  while (l && ((NfOp *)l->data)->position.seq > op->position.seq)
-    l = l->prev;
-  g_queue_insert_after (&transfer->ops, l, op);
+  g_queue_push_tail (&transfer->ops, op);
   if (nf_op_lacks_bytes (op))
     nf_segments_want (&transfer->segments, op->record.offset, op->record.offset + op->record.length,
                       op->position.seq);
+}
+
+void
+nf_transfers_attach (NfTransfers *transfers, NfOp *op)
+{
+  NfTransfer *transfer = nf_transfers_find (transfers, op->record.fid);
+
+  if (transfer)
+    {
+      attach (transfer, op);
+      return;
+    }
+  /* With all that are deferred: those before it belong to the same state. */
+  const GQueue *ops = nf_replica_content_ops (transfers->replica, op->record.fid);
+  transfer = ensure (transfers, op->record.fid);
+  for (GList *l = ops->head; l; l = l->next)
+    attach (transfer, l->data);
 }
 
 /* The range that OP changes. A change of size makes zeros of all that lies behind it, as far as anything does. */
@@ -227,7 +238,22 @@ begin_whole (NfTransfer *transfer, const NfAttr *attr)
   if (attr->blocks > 0 && attr->size > 0)
     transfer->hash_end = attr->size;
   else
-    nf_segments_want (&transfer->segments, 0, attr->size, transfer->need);
+    /* Of an empty file one byte is asked for: the answer says how large it really is. */
+    nf_segments_want (&transfer->segments, 0, MAX (attr->size, 1), transfer->need);
+}
+
+/* Ops on the content that were deferred before healing began. */
+static void
+note_deferred (NfTransfers *transfers, NfTransfer *transfer)
+{
+  const GQueue *ops = nf_replica_content_ops (transfers->replica, transfer->fid);
+
+  for (GList *l = ops ? ops->head : NULL; l; l = l->next)
+    if (!((NfOp *)l->data)->noted)
+      nf_transfers_note (transfers, transfer, l->data);
+  NfOp *op;
+  while ((op = g_queue_pop_head (&transfer->ops)))
+    nf_replica_resume (transfers->replica, op);
 }
 
 int
@@ -247,12 +273,7 @@ nf_transfers_heal (NfTransfers *transfers, NfFid fid)
   transfer->need = MAX (replica->received.seq, nf_replica_stamp (replica, fid)->data);
   if (!nf_dirty_each (replica->share, fid, want_dirty, &want))
     begin_whole (transfer, &attr);
-  NfOp *op;
-  while ((op = g_queue_pop_head (&transfer->ops)))
-    {
-      nf_transfers_note (transfers, transfer, op);
-      nf_replica_resume (replica, op);
-    }
+  note_deferred (transfers, transfer);
   return 0;
 }
 
