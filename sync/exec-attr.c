@@ -101,8 +101,7 @@ open_to_truncate (NfExec *exec, const Setting *setting, NfExecRw *rw)
   nf_creds_leave ();
   if (err != 0)
     return err;
-  rw->open_fd = g_new (NfOpenFd, 1);
-  *rw->open_fd = (NfOpenFd){ fd, 1 };
+  rw->open_fd = nf_open_fd_new (fd);
   rw->fd = fd;
   return 0;
 }

@@ -101,7 +101,7 @@ drop_from_index (NfExec *exec, const Removal *removal)
         {
           err = nf_index_drop_name (index, fid, removal->parent, removal->name_slice, &left);
           if (left == 0 && (err == 0 || removal->attr.nlink == 1 || removal->is_dir))
-            err = nf_index_remove (index, fid);
+            (void)nf_index_remove (index, fid); /* a failure shows in the commit */
         }
       err = nf_exec_index_commit (exec);
     }

@@ -125,12 +125,12 @@ fallocate_locked (NfExec *exec, int fd)
   const NfMsg *call = exec->call;
   NfFid fid = call->fallocate.fid;
   guint64 offset = call->fallocate.offset;
-  NfRangeKind range;
-  guint64 length, size;
-  NfAttr attr, before;
+  NfRangeKind range = NF_RANGE_DATA;
+  guint64 length = 0, size = 0;
+  NfAttr attr = { 0 };
   int err = look (exec, fid, fd, &attr);
+  guint64 former = attr.size;
 
-  before = attr;
   if (err == 0)
     err = foretell (call, attr.size, &range, &length, &size);
   attr.size = size;
@@ -144,8 +144,8 @@ fallocate_locked (NfExec *exec, int fd)
       struct stat st;
       nf_exec_abort (exec);
       /* Space that was found before it ran out may have made the file longer. */
-      if (fstat (fd, &st) == 0 && (guint64)st.st_size != before.size)
-        (void)!ftruncate (fd, (off_t)before.size);
+      if (fstat (fd, &st) == 0 && (guint64)st.st_size != former)
+        (void)!ftruncate (fd, (off_t)former);
       return err;
     }
   finish (exec, fd, offset, length, &attr);
@@ -259,7 +259,7 @@ static int
 copy_locked (NfExec *exec, Copying *copying)
 {
   NfFid fid = exec->call->copy.fid;
-  NfAttr attr;
+  NfAttr attr = { 0 };
   int err = look (exec, fid, copying->to, &attr);
   guint64 size = attr.size;
 

@@ -17,6 +17,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/creds.h \
 	sync/exec-attr.c \
 	sync/exec-data.c \
+	sync/exec-help.c \
 	sync/exec-make.c \
 	sync/exec-names.c \
 	sync/exec-range.c \
@@ -81,6 +82,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/replica.c \
 	sync/segments.c \
 	sync/segments.h \
+	sync/serve-fetch.c \
 	sync/serve-internal.h \
 	sync/serve-list.c \
 	sync/serve.c \

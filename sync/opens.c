@@ -159,6 +159,15 @@ open_fd_ref (NfOpenFd *open_fd)
   return open_fd;
 }
 
+NfOpenFd *
+nf_open_fd_new (int fd)
+{
+  NfOpenFd *open_fd = g_new (NfOpenFd, 1);
+
+  *open_fd = (NfOpenFd){ fd, 1 };
+  return open_fd;
+}
+
 void
 nf_open_fd_unref (NfOpenFd *open_fd)
 {
@@ -171,10 +180,9 @@ nf_open_fd_unref (NfOpenFd *open_fd)
 NfOpenFd *
 nf_opens_keep (NfOpens *opens, NfFid fid, int fd)
 {
-  NfOpenFd *open_fd = g_new (NfOpenFd, 1);
+  NfOpenFd *open_fd = open_fd_ref (nf_open_fd_new (fd));
   NfOpenFd *surplus = NULL;
 
-  *open_fd = (NfOpenFd){ fd, 2 };
   pthread_mutex_lock (&opens->lock);
   Entry *entry = entry_ensure (opens, fid);
   NfOpenFd *former = g_steal_pointer (&entry->kept);

@@ -16,6 +16,8 @@ typedef struct
   gint refs;
 } NfOpenFd;
 
+/* Takes FD. */
+NfOpenFd *nf_open_fd_new (int fd);
 /* Takes FD, open for reading and writing on FID, to be kept as long as there is room. Returns a reference to it. */
 NfOpenFd *nf_opens_keep (NfOpens *opens, NfFid fid, int fd);
 /* A reference to what is kept for FID, or NULL. */

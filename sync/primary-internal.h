@@ -18,6 +18,7 @@
  *   primary-recover.c  what was under way when the last process died
  *   primary-wait.c     WAIT: when these sites have applied that op
  *   exec.c         what all changes have in common: locks, record, abort, index, done
+ *   exec-help.c    what several of them need
  *   exec-make.c exec-names.c exec-rename.c exec-data.c exec-range.c exec-attr.c exec-xattr.c   the changes
  *   adopt.c        objects that are in the tree and not in the index
  */
@@ -106,11 +107,13 @@ void nf_exec_changed (NfExec *exec);
 /* With the caller's credentials; FALSE: nothing may be done for him. Back by nf_creds_leave(). */
 gboolean nf_exec_assume (NfExec *exec, gboolean with_umask);
 
-NfSlice nf_exec_path_of (NfExec *exec, NfFid fid);
-NfSlice nf_exec_path_in (NfExec *exec, NfFid parent, NfSlice name);
 void nf_exec_inval (NfExec *exec, const NfInval *inval);
 void nf_exec_inval_name (NfExec *exec, NfFid parent, NfSlice name, NfFid fid);
 
+/* ---- exec-help.c ---- */
+/* For the record; valid until the next one. */
+NfSlice nf_exec_path_of (NfExec *exec, NfFid fid);
+NfSlice nf_exec_path_in (NfExec *exec, NfFid parent, NfSlice name);
 /* A zero-terminated copy of NAME; -EINVAL etc. if it may not be one, -EPERM for the hidden directory's. */
 int nf_exec_name (NfFid parent, NfSlice name, char *ret_name);
 /* The object at (PARENT, NAME), adopted if the index doesn't know it. Without locks. 0 or -errno. */

@@ -130,7 +130,7 @@ read_now (NfPrimary *primary, const char *site, const NfMsg *call)
     fd = nf_tree_open_fid (share->tree, call->read.fid, O_RDONLY);
   if (fd < 0)
     return FALSE; /* the error is told by the other way */
-  g_autofree guint8 *buffer = g_malloc (size);
+  guint8 *buffer = g_malloc (size);
   struct iovec iov = { buffer, size };
   ssize_t got = -1;
   if (call->read.offset <= (guint64)G_MAXINT64 - size)
@@ -144,6 +144,7 @@ read_now (NfPrimary *primary, const char *site, const NfMsg *call)
       send_answer (primary, site, call->head.reqid, 0, &answer);
       done = TRUE;
     }
+  g_free (buffer);
   close (fd);
   return done;
 }

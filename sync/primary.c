@@ -18,12 +18,14 @@
 static void
 free_parts (NfPrimary *primary)
 {
-  g_clear_pointer (&primary->serve, nf_serve_free);
-  g_clear_pointer (&primary->adopter, nf_adopter_free);
-  g_clear_pointer (&primary->broadcast, nf_broadcast_free);
-  g_clear_pointer (&primary->order, nf_order_free);
-  g_clear_pointer (&primary->answered, nf_answered_free);
-  g_clear_pointer (&primary->aborts, g_array_unref);
+  nf_serve_free (primary->serve);
+  nf_adopter_free (primary->adopter);
+  if (primary->broadcast)
+    nf_broadcast_free (primary->broadcast);
+  if (primary->order)
+    nf_order_free (primary->order);
+  nf_answered_free (primary->answered);
+  g_array_unref (primary->aborts);
   nf_locks_clear (&primary->locks);
   pthread_mutex_destroy (&primary->rename_lock);
   pthread_mutex_destroy (&primary->aborts_lock);

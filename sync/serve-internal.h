@@ -29,7 +29,9 @@ typedef struct
 
 /* Sends MSG on the bulk connection of JOB's site. FALSE: there is none. */
 gboolean nf_serve_send (NfServeJob *job, const NfMsg *msg);
-/* A step of LIST: FALSE if it was the last one (serve-list.c). */
+/* One step: FALSE if it was the last one. */
+gboolean nf_serve_fetch (NfServeJob *job);
+gboolean nf_serve_hash (NfServeJob *job);
 gboolean nf_serve_list (NfServeJob *job);
 /* A descriptor for reading of FID as it is now, to be closed. */
 int nf_serve_open (NfServeJob *job, NfFid fid);

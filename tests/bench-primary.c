@@ -64,8 +64,15 @@ host_invalidate (gpointer data, NfShare *which, const NfInval *inval)
   (void)data, (void)which, (void)inval;
 }
 
-static NfHost host = { NULL, host_post,     host_post_after, host_send,       host_queued,
-                       NULL, host_realtime, host_realtime,   host_invalidate, NULL };
+static NfHost host = {
+  .post = host_post,
+  .post_after = host_post_after,
+  .send = host_send,
+  .queued = host_queued,
+  .realtime_ns = host_realtime,
+  .monotonic_ms = host_realtime,
+  .invalidate = host_invalidate,
+};
 
 static void
 fail (const char *what)

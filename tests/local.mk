@@ -168,9 +168,14 @@ test_data += tests/fuzz/seeds/fuzz-record/abort tests/fuzz/seeds/fuzz-record/att
 	tests/fuzz/seeds/fuzz-journal/torn
 
 PRIMARY_HELP = tests/primary-help.c tests/primary-help.h $(SIM)
-unit_tests += tests/test-primary tests/test-primary-sites tests/test-primary-crash
+unit_tests += tests/test-primary tests/test-primary-data tests/test-primary-sites \
+	tests/test-primary-serve tests/test-primary-crash
 tests_test_primary_SOURCES = tests/test-primary.c $(PRIMARY_HELP)
 tests_test_primary_LDADD = $(SYNC_UNIT)
+tests_test_primary_data_SOURCES = tests/test-primary-data.c $(PRIMARY_HELP)
+tests_test_primary_data_LDADD = $(SYNC_UNIT)
+tests_test_primary_serve_SOURCES = tests/test-primary-serve.c $(PRIMARY_HELP)
+tests_test_primary_serve_LDADD = $(SYNC_UNIT)
 tests_test_primary_sites_SOURCES = tests/test-primary-sites.c $(PRIMARY_HELP)
 tests_test_primary_sites_LDADD = $(SYNC_UNIT)
 tests_test_primary_crash_SOURCES = tests/test-primary-crash.c $(PRIMARY_HELP)

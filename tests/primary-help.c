@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define SHARE 7
 
@@ -266,6 +267,30 @@ char *
 path_of (World *world, const char *path)
 {
   return g_build_filename (world->dir, path, NULL);
+}
+
+void
+write_behind (World *world, const char *path, const char *text)
+{
+  g_autofree char *full = path_of (world, path);
+
+  cr_assert (g_file_set_contents (full, text, -1, NULL));
+}
+
+struct stat
+stat_behind (World *world, const char *path)
+{
+  g_autofree char *full = path_of (world, path);
+  struct stat st;
+
+  cr_assert_eq (lstat (full, &st), 0, "%s: %s", path, g_strerror (errno));
+  return st;
+}
+
+gint64
+mtime_of (struct stat st)
+{
+  return st.st_mtim.tv_sec * G_GINT64_CONSTANT (1000000000) + st.st_mtim.tv_nsec;
 }
 
 guint64

@@ -45,6 +45,9 @@ char *do_list (World *world, NfFid fid);
 
 /* A path in the directory behind the proxy. */
 char *path_of (World *world, const char *path);
+void write_behind (World *world, const char *path, const char *text);
+struct stat stat_behind (World *world, const char *path);
+gint64 mtime_of (struct stat st);
 guint64 last_seq (World *world);
 /* `nearfs log` after SEQ: the lines, without time and epoch. */
 char *log_after (World *world, guint64 seq);

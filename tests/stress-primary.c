@@ -207,8 +207,16 @@ host_invalidate (gpointer data, NfShare *which, const NfInval *inval)
   (void)data, (void)which, (void)inval;
 }
 
-static NfHost host = { NULL,        host_post,     host_post_after, host_send,       host_queued,
-                       host_redial, host_realtime, host_monotonic,  host_invalidate, NULL };
+static NfHost host = {
+  .post = host_post,
+  .post_after = host_post_after,
+  .send = host_send,
+  .queued = host_queued,
+  .redial = host_redial,
+  .realtime_ns = host_realtime,
+  .monotonic_ms = host_monotonic,
+  .invalidate = host_invalidate,
+};
 
 /* ---- callers ---- */
 

@@ -4,10 +4,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -35,36 +33,12 @@ tear_down (void)
 
 TestSuite (primary, .init = set_up, .fini = tear_down, .timeout = 60);
 
-static void
-write_behind (const char *path, const char *text)
-{
-  g_autofree char *full = path_of (world, path);
-
-  cr_assert (g_file_set_contents (full, text, -1, NULL));
-}
-
-static struct stat
-stat_behind (const char *path)
-{
-  g_autofree char *full = path_of (world, path);
-  struct stat st;
-
-  cr_assert_eq (lstat (full, &st), 0, "%s: %s", path, g_strerror (errno));
-  return st;
-}
-
 static gboolean
 exists (const char *path)
 {
   g_autofree char *full = path_of (world, path);
 
   return access (full, F_OK) == 0;
-}
-
-static gint64
-mtime_of (struct stat st)
-{
-  return st.st_mtim.tv_sec * G_GINT64_CONSTANT (1000000000) + st.st_mtim.tv_nsec;
 }
 
 #define assert_log(from, expected)                     \
@@ -101,8 +75,8 @@ Test (primary, times_of_object_and_parent_are_those_of_the_record)
 
   cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
   NfAttr attr = world->answer.answer.attr;
-  cr_assert_eq (mtime_of (stat_behind ("f")), attr.mtime);
-  cr_assert_eq (mtime_of (stat_behind (".")), attr.mtime);
+  cr_assert_eq (mtime_of (stat_behind (world, "f")), attr.mtime);
+  cr_assert_eq (mtime_of (stat_behind (world, ".")), attr.mtime);
   cr_assert_geq (attr.mtime,
                  G_GINT64_CONSTANT (1700000000000000000)); /* the host's clock, not the kernel's */
   cr_assert_leq (attr.mtime, G_GINT64_CONSTANT (1700000100000000000));
@@ -241,7 +215,7 @@ Test (primary, create_of_what_is_there_opens_it)
   cr_assert_eq (world->answer.answer.value, 0);
   cr_assert_eq (world->answer.answer.attr.size, 4);
   cr_assert_eq (do_create (world, ROOT, "f", 0600, NF_CREATE_TRUNC, &found), 0);
-  cr_assert_eq (stat_behind ("f").st_size, 0);
+  cr_assert_eq (stat_behind (world, "f").st_size, 0);
 }
 
 /* ---- whose and how ---- */
@@ -258,7 +232,7 @@ Test (primary, new_objects_are_the_callers)
   guint64 seq = last_seq (world);
   cr_assert_eq (do_create (world, dir, "f", 0666, 0, NULL), 0);
   cr_assert_eq (last_seq (world), seq + 1); /* foretold: no correction */
-  struct stat st = stat_behind ("d/f");
+  struct stat st = stat_behind (world, "d/f");
   cr_assert_eq (st.st_uid, 1234);
   cr_assert_eq (st.st_gid, 1234);
   cr_assert_eq (st.st_mode & 07777, 0640);
@@ -296,9 +270,9 @@ Test (primary, a_set_group_id_directory_hands_its_group_down)
   cr_assert_eq (do_mkdir (world, dir, "e", 0755, NULL), 0);
   cr_assert_eq (do_create (world, dir, "f", 0644, 0, NULL), 0);
   cr_assert_eq (last_seq (world), seq + 2);
-  cr_assert_eq (stat_behind ("d/e").st_gid, 77);
-  cr_assert_eq (stat_behind ("d/e").st_mode & 07777, 02755);
-  cr_assert_eq (stat_behind ("d/f").st_gid, 77);
+  cr_assert_eq (stat_behind (world, "d/e").st_gid, 77);
+  cr_assert_eq (stat_behind (world, "d/e").st_mode & 07777, 02755);
+  cr_assert_eq (stat_behind (world, "d/f").st_gid, 77);
 }
 
 /* An ACL as the kernel stores it: version 2, then tag, permissions, id. */
@@ -358,193 +332,6 @@ Test (primary, an_acl_changes_the_mode_and_says_so)
   cr_assert_not_null (strstr (text, "mode 0770"), "%s", text);
 }
 
-/* ---- data ---- */
-
-Test (primary, appends_go_to_the_end_and_sizes_are_told)
-{
-  NfFid file;
-
-  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
-  cr_assert_eq (do_write (world, file, 10, 0, "abc", 3), 0);
-  cr_assert_eq (world->answer.answer.value, 3);
-  cr_assert_eq (world->answer.answer.attr.size, 13);
-  cr_assert_eq (do_write (world, file, 0, NF_WRITE_APPEND, "def", 3), 0);
-  cr_assert_eq (world->answer.answer.attr.size, 16);
-  cr_assert_eq (mtime_of (stat_behind ("f")), world->answer.answer.attr.mtime);
-  cr_assert_eq (do_read (world, file, 10, 100), 0);
-  cr_assert (nf_slice_equal (world->answer.answer.data, nf_slice_str ("abcdef")));
-}
-
-Test (primary, a_short_write_is_recorded_as_far_as_it_went)
-{
-  struct rlimit limit = { 4 * 1024 * 1024, 4 * 1024 * 1024 };
-  guint8 data[8192] = { 1 };
-  NfFid file;
-
-  signal (SIGXFSZ, SIG_IGN);
-  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
-  cr_assert_eq (setrlimit (RLIMIT_FSIZE, &limit), 0);
-  guint64 seq = last_seq (world);
-  guint64 offset = limit.rlim_cur - 4096;
-  cr_assert_eq (do_write (world, file, offset, 0, data, sizeof data), 0);
-  cr_assert_eq (world->answer.answer.value, 4096);
-  g_autofree char *expected = g_strdup_printf (
-      "data %" G_GUINT64_FORMAT " data %" G_GUINT64_FORMAT "+8192 size 4198400 (f)\n"
-      "abort of %" G_GUINT64_FORMAT "\n"
-      "data %" G_GUINT64_FORMAT " data %" G_GUINT64_FORMAT "+4096 size 4194304 (f)\n",
-      file, offset, seq + 1, file, offset);
-  assert_log (seq, expected);
-  cr_assert_eq (do_write (world, file, limit.rlim_cur, 0, data, sizeof data), -EFBIG);
-  cr_assert_eq (stat_behind ("f").st_size, (off_t)limit.rlim_cur);
-}
-
-Test (primary, a_write_takes_set_id_bits_away)
-{
-  NfFid file;
-  NfAttr attr = { .mode = 06755, .uid = 1234, .gid = 1234 };
-
-  cr_assert_eq (do_create (world, ROOT, "f", 0755, 0, &file), 0);
-  cr_assert_eq (do_setattr (world, file, NF_SET_UID | NF_SET_GID, &attr), 0);
-  cr_assert_eq (do_setattr (world, file, NF_SET_MODE, &attr), 0);
-  cr_assert_eq (stat_behind ("f").st_mode & 07777, 06755);
-  guint64 seq = last_seq (world);
-  cr_assert_eq (do_write (world, file, 0, NF_WRITE_KILL_PRIV, "x", 1), 0);
-  cr_assert_eq (stat_behind ("f").st_mode & 07777, 0755);
-  g_autofree char *text = log_after (world, seq);
-  cr_assert_not_null (strstr (text, "mode 0755"), "%s", text);
-}
-
-static int
-do_fallocate (NfFid fid, guint32 mode, guint64 offset, guint64 length)
-{
-  NfMsg call = { .type = NF_MSG_FALLOCATE, .fallocate = { fid, mode, offset, length } };
-
-  return do_call (world, &call);
-}
-
-Test (primary, ranges_are_punched_zeroed_and_reserved)
-{
-  g_autofree guint8 *data = g_malloc (65536);
-  NfFid file;
-
-  memset (data, 'x', 65536);
-  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
-  cr_assert_eq (do_write (world, file, 0, 0, data, 65536), 0);
-  guint64 seq = last_seq (world);
-  cr_assert_eq (do_fallocate (file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 8192), 0);
-  cr_assert_eq (do_fallocate (file, FALLOC_FL_ZERO_RANGE, 60000, 10000), 0);
-  cr_assert_eq (do_fallocate (file, FALLOC_FL_KEEP_SIZE, 65536, 65536), 0);
-  cr_assert_eq (do_fallocate (file, 0, 0, 80000), 0);
-  cr_assert_eq (do_fallocate (file, FALLOC_FL_COLLAPSE_RANGE, 0, 4096), 0);
-  cr_assert_eq (do_fallocate (file, FALLOC_FL_INSERT_RANGE, 4096, 4096), 0);
-  g_autofree char *text = log_after (world, seq);
-  const char *expected[] = { " hole 4096+8192 size 65536", " zero 60000+10000 size 70000",
-                             " 65536+65536 size 70000",    " 0+80000 size 80000",
-                             " data 0+75904 size 75904",   " data 4096+75904 size 80000" };
-  for (guint i = 0; i < G_N_ELEMENTS (expected); i++)
-    cr_assert_not_null (strstr (text, expected[i]), "%s in %s", expected[i], text);
-  cr_assert_eq (stat_behind ("f").st_size, 80000);
-  cr_assert_eq (do_fallocate (file, FALLOC_FL_COLLAPSE_RANGE, 0, 1000), -EINVAL); /* not aligned */
-  cr_assert_eq (stat_behind ("f").st_size, 80000);
-}
-
-static int
-do_copy (NfFid from, guint64 from_offset, NfFid fid, guint64 offset, guint64 length)
-{
-  NfMsg call = { .type = NF_MSG_COPY, .copy = { from, from_offset, fid, offset, length } };
-
-  return do_call (world, &call);
-}
-
-Test (primary, copies_are_made_at_the_primary)
-{
-  NfFid one, two;
-
-  cr_assert_eq (do_create (world, ROOT, "one", 0644, 0, &one), 0);
-  cr_assert_eq (do_create (world, ROOT, "two", 0644, 0, &two), 0);
-  cr_assert_eq (do_write (world, one, 0, 0, "0123456789", 10), 0);
-  cr_assert_eq (do_copy (one, 5, two, 2, 100), 0);
-  cr_assert_eq (world->answer.answer.value, 5);
-  cr_assert_eq (do_read (world, two, 0, 100), 0);
-  cr_assert (nf_slice_equal (world->answer.answer.data, nf_slice ("\0\0"
-                                                                  "56789",
-                                                                  7)));
-  cr_assert_eq (do_copy (one, 10, two, 0, 100), 0);
-  cr_assert_eq (world->answer.answer.value, 0);
-  cr_assert_eq (do_copy (one, 0, one, 5, 10), -EINVAL);
-}
-
-/* ---- attributes ---- */
-
-Test (primary, attributes_come_out_as_recorded_or_are_corrected)
-{
-  NfFid file;
-  NfAttr attr = { .mode = 04755,
-                  .size = 5000,
-                  .uid = 1234,
-                  .gid = 99,
-                  .atime = 1,
-                  .mtime = G_GINT64_CONSTANT (-1500000000) };
-
-  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
-  cr_assert_eq (do_setattr (world, file, NF_SET_SIZE, &attr), 0);
-  cr_assert_eq (world->answer.answer.attr.size, 5000);
-  cr_assert_eq (do_setattr (world, file, NF_SET_ATIME | NF_SET_MTIME, &attr), 0);
-  cr_assert_eq (world->answer.answer.attr.mtime, attr.mtime);
-  cr_assert_eq (do_setattr (world, file, NF_SET_MODE, &attr), 0);
-  cr_assert_eq (world->answer.answer.attr.mode & 07777, 04755);
-  guint64 seq = last_seq (world);
-  cr_assert_eq (do_setattr (world, file, NF_SET_UID | NF_SET_GID, &attr), 0);
-  cr_assert_eq (world->answer.answer.attr.mode & 07777, 0755); /* a chown takes the bit away */
-  g_autofree char *text = log_after (world, seq);
-  cr_assert_not_null (strstr (text, "mode 0755"), "%s", text);
-  seq = last_seq (world);
-  cr_assert_eq (do_setattr (world, file, NF_SET_CTIME_ONLY, &attr), 0);
-  cr_assert_eq (last_seq (world), seq);
-  cr_assert_eq (do_setattr (world, ROOT, NF_SET_SIZE, &attr), -EISDIR);
-}
-
-Test (primary, a_symlinks_own_attributes_are_set)
-{
-  NfFid link;
-  NfAttr attr = { .uid = 55, .gid = 66, .mtime = 77, .mode = 0600 };
-
-  write_behind ("target", "text");
-  cr_assert_eq (do_symlink (world, ROOT, "l", "target", &link), 0);
-  cr_assert_eq (do_setattr (world, link, NF_SET_UID | NF_SET_GID | NF_SET_MTIME, &attr), 0);
-  cr_assert_eq (do_setattr (world, link, NF_SET_MODE, &attr), -EOPNOTSUPP);
-  cr_assert_eq (stat_behind ("l").st_uid, 55);
-  cr_assert_eq (mtime_of (stat_behind ("l")), 77);
-  cr_assert_eq (stat_behind ("target").st_uid, 0);
-}
-
-Test (primary, xattrs_are_set_shown_and_removed)
-{
-  NfFid file;
-  NfMsg get = { .type = NF_MSG_GETXATTR };
-  NfMsg list = { .type = NF_MSG_LISTXATTR };
-  NfMsg remove = { .type = NF_MSG_REMOVEXATTR };
-
-  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
-  get.getxattr.fid = list.listxattr.fid = remove.removexattr.fid = file;
-  get.getxattr.name = remove.removexattr.name = nf_slice_str ("user.one");
-  cr_assert_eq (do_setxattr (world, file, "user.one", "value", 5), 0);
-  cr_assert_eq (do_setxattr (world, file, "user.empty", "", 0), 0);
-  cr_assert_eq (do_call (world, &get), 0);
-  cr_assert (nf_slice_equal (world->answer.answer.data, nf_slice_str ("value")));
-  cr_assert_eq (do_call (world, &list), 0);
-  cr_assert_eq (world->answer.answer.data.len, sizeof "user.one" + sizeof "user.empty");
-  cr_assert_eq (do_call (world, &remove), 0);
-  guint64 seq = last_seq (world);
-  cr_assert_eq (do_call (world, &remove), -ENODATA);
-  cr_assert_eq (do_call (world, &get), -ENODATA);
-  cr_assert_eq (do_setxattr (world, file, "trusted.nearfs.share", "x", 1), -EOPNOTSUPP);
-  cr_assert_eq (do_setxattr (world, file, "user.nearfs.share", "x", 1), -EOPNOTSUPP);
-  world->uid = 1234;
-  cr_assert_eq (do_setxattr (world, file, "trusted.other", "x", 1), -EPERM);
-  cr_assert_eq (last_seq (world), seq);
-}
-
 /* ---- what is there already ---- */
 
 static void
@@ -556,7 +343,7 @@ make_tree_behind (void)
   g_autofree char *symlink_path = path_of (world, "old/link");
 
   cr_assert_eq (g_mkdir_with_parents (dir, 0755), 0);
-  write_behind ("old/deep/file", "content");
+  write_behind (world, "old/deep/file", "content");
   cr_assert_eq (link (file, second), 0);
   cr_assert_eq (symlink ("deep", symlink_path), 0);
   cr_assert_eq (setxattr (file, "user.kept", "1", 1, 0), 0);
@@ -589,7 +376,7 @@ Test (primary, what_appears_behind_the_proxy_is_adopted_when_found)
 {
   NfFid file, found;
 
-  write_behind ("new", "text");
+  write_behind (world, "new", "text");
   cr_assert_eq (do_lookup (world, ROOT, "new", &file), 0);
   cr_assert_neq (file, NF_FID_NONE);
   g_autofree char *first = path_of (world, "new");
@@ -599,9 +386,9 @@ Test (primary, what_appears_behind_the_proxy_is_adopted_when_found)
   cr_assert_eq (do_lookup (world, ROOT, "linked", &found), 0);
   cr_assert_eq (found, file);
   cr_assert_eq (last_seq (world), seq + 1);
-  write_behind ("over", "text");
+  write_behind (world, "over", "text");
   cr_assert_eq (do_rename (world, ROOT, "new", ROOT, "over", 0), 0);
-  write_behind ("gone", "text");
+  write_behind (world, "gone", "text");
   cr_assert_eq (do_unlink (world, ROOT, "gone"), 0);
 }
 
