@@ -133,6 +133,23 @@ try_mount (NfDaemon *daemon, GError **error)
   return FALSE;
 }
 
+/* The kernel knows all that it was to be told. Slots change rarely: who holds the lock to change them looks at the
+ * shares afterwards anyway. */
+static void
+kernel_told (gpointer data)
+{
+  NfDaemon *daemon = data;
+
+  pthread_rwlock_rdlock (&daemon->slots_lock);
+  for (guint i = 0; i < daemon->slots->len; i++)
+    {
+      NfSlot *slot = daemon->slots->pdata[i];
+      if (slot->share)
+        nf_share_told (slot->share);
+    }
+  pthread_rwlock_unlock (&daemon->slots_lock);
+}
+
 static gboolean
 start_mount (NfDaemon *daemon, const NfMountOptions *options, GError **error)
 {
@@ -144,6 +161,7 @@ start_mount (NfDaemon *daemon, const NfMountOptions *options, GError **error)
     return FALSE;
   if (!daemon->mountpoint)
     daemon->mountpoint = g_strdup (options->mountpoint);
+  nf_mount_on_told (mount, kernel_told, daemon);
   pthread_rwlock_wrlock (&daemon->mount_lock);
   daemon->mount = mount;
   pthread_rwlock_unlock (&daemon->mount_lock);

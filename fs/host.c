@@ -66,6 +66,18 @@ host_invalidate (gpointer data, NfShare *share, const NfInval *inval)
   pthread_rwlock_unlock (&daemon->mount_lock);
 }
 
+static gboolean
+host_telling (gpointer data, NfShare *share)
+{
+  NfDaemon *daemon = data;
+
+  (void)share; /* one queue for all: telling takes microseconds */
+  pthread_rwlock_rdlock (&daemon->mount_lock);
+  gboolean telling = daemon->mount && nf_mount_telling (daemon->mount);
+  pthread_rwlock_unlock (&daemon->mount_lock);
+  return telling;
+}
+
 static void
 host_point (gpointer data, const char *name)
 {
@@ -86,6 +98,7 @@ nf_daemon_init_host (NfDaemon *daemon)
     .realtime_ns = host_realtime_ns,
     .monotonic_ms = host_monotonic_ms,
     .invalidate = host_invalidate,
+    .telling = host_telling,
     .point = nf_point_init () ? host_point : NULL,
   };
 }

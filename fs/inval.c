@@ -53,6 +53,9 @@ struct NfInvals
   pthread_cond_t progress;
   gboolean stopping;
   Queue queues[NF_INVAL_THREADS];
+  gint untold; /* atomic: items in the queues or being told */
+  void (*on_told) (gpointer data);
+  gpointer on_told_data;
   gsize serial;  /* how many were ever recorded */
   guint64 floor; /* before this, anything may have been invalidated */
   Recent recent[RECENT];
@@ -251,6 +254,12 @@ run (void *data)
       pthread_mutex_lock (&invals->lock);
       queue->told += told;
       pthread_cond_broadcast (&invals->progress);
+      if (g_atomic_int_add (&invals->untold, -(gint)told) == (gint)told && invals->on_told)
+        {
+          pthread_mutex_unlock (&invals->lock);
+          invals->on_told (invals->on_told_data);
+          pthread_mutex_lock (&invals->lock);
+        }
     }
   pthread_mutex_unlock (&invals->lock);
   return NULL;
@@ -270,6 +279,7 @@ push (NfInvals *invals, guint64 key, Item *item)
       return FALSE;
     }
   item->stands_for = 1;
+  g_atomic_int_inc (&invals->untold);
   g_queue_push_tail (&queue->items, item);
   queue->queued++;
   pthread_cond_signal (&queue->work);
@@ -315,12 +325,33 @@ joins_last (Queue *queue, const NfVolume *volume, const NfInval *inval)
   return TRUE;
 }
 
+/* May the kernel have anything cached that INVAL is about? What is being looked up just now is found by
+ * nf_invals_since(). */
+static gboolean
+is_known (NfMount *mount, NfVolume *volume, const NfInval *inval)
+{
+  switch (inval->kind)
+    {
+    case NF_INVAL_NAME:
+      return nf_mount_node_id (mount, volume, inval->parent, NULL) != 0
+             || (inval->fid != NF_FID_NONE
+                 && nf_mount_node_id (mount, volume, inval->fid, NULL) != 0);
+    case NF_INVAL_ATTR:
+    case NF_INVAL_DATA:
+    case NF_INVAL_GONE:
+      return nf_mount_node_id (mount, volume, inval->fid, NULL) != 0;
+    default:
+      return TRUE;
+    }
+}
+
 void
 nf_invals_queue (NfInvals *invals, NfVolume *volume, const NfInval *inval)
 {
   gboolean named = inval->kind == NF_INVAL_NAME;
   guint64 key = named ? inval->parent : inval->fid;
   Queue *queue = &invals->queues[key % NF_INVAL_THREADS];
+  gboolean known = is_known (invals->mount, volume, inval);
   g_autoptr (NfNode) detached = NULL;
 
   if (inval->kind == NF_INVAL_SWITCH)
@@ -336,7 +367,9 @@ nf_invals_queue (NfInvals *invals, NfVolume *volume, const NfInval *inval)
     record (invals, volume, inval->fid);
   if (inval->kind == NF_INVAL_ALL)
     invals->floor = invals->serial;
-  if (queue->items.length >= NF_INVAL_QUEUE_MAX || inval->kind == NF_INVAL_ALL)
+  if (!known)
+    ;
+  else if (queue->items.length >= NF_INVAL_QUEUE_MAX || inval->kind == NF_INVAL_ALL)
     push_all (invals, key, volume);
   else if (!joins_last (queue, volume, inval))
     {
@@ -373,6 +406,21 @@ nf_invals_queue_ids (NfInvals *invals, GArray *ids)
   item->ids = ids;
   pthread_mutex_lock (&invals->lock);
   (void)push (invals, 0, item);
+  pthread_mutex_unlock (&invals->lock);
+}
+
+gboolean
+nf_invals_telling (NfInvals *invals)
+{
+  return g_atomic_int_get (&invals->untold) != 0;
+}
+
+void
+nf_invals_on_told (NfInvals *invals, void (*told) (gpointer data), gpointer data)
+{
+  pthread_mutex_lock (&invals->lock);
+  invals->on_told = told;
+  invals->on_told_data = data;
   pthread_mutex_unlock (&invals->lock);
 }
 
@@ -430,6 +478,9 @@ nf_invals_stop (NfInvals *invals)
         (void)pthread_join (queue->thread, NULL);
       queue->started = FALSE;
     }
+  g_atomic_int_set (&invals->untold, 0);
+  if (invals->on_told)
+    invals->on_told (invals->on_told_data);
 }
 
 void

@@ -26,6 +26,10 @@ void nf_invals_queue (NfInvals *invals, NfVolume *volume, const NfInval *inval);
 void nf_invals_queue_dir (NfInvals *invals, guint64 dir, const char *name);
 /* The nodes (guint64) in IDS, which is taken. */
 void nf_invals_queue_ids (NfInvals *invals, GArray *ids);
+/* Is there something queued or being told? TOLD is called, from the thread that told the last, when there is nothing
+ * any more. */
+gboolean nf_invals_telling (NfInvals *invals);
+void nf_invals_on_told (NfInvals *invals, void (*told) (gpointer data), gpointer data);
 /* Waits until all that was queued before is told, or the threads are stopped. */
 void nf_invals_flush (NfInvals *invals);
 

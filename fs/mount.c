@@ -337,6 +337,18 @@ nf_mount_flush_invals (NfMount *mount)
   nf_invals_flush (mount->invals);
 }
 
+gboolean
+nf_mount_telling (NfMount *mount)
+{
+  return nf_invals_telling (mount->invals);
+}
+
+void
+nf_mount_on_told (NfMount *mount, void (*told) (gpointer data), gpointer data)
+{
+  nf_invals_on_told (mount->invals, told, data);
+}
+
 /* ---- serving and stopping ---- */
 
 static void

@@ -37,6 +37,10 @@ void nf_mount_remove_share (NfMount *mount, NfShare *share);
 void nf_mount_invalidate (NfMount *mount, NfShare *share, const NfInval *inval);
 /* Waits until the kernel knows all that was queued before. Not from a thread that answers calls. */
 void nf_mount_flush_invals (NfMount *mount);
+/* NfHost.telling: is there something queued that the kernel doesn't know yet? When there is nothing any more TOLD is
+ * called, from the mount's own thread; it must not wait. */
+gboolean nf_mount_telling (NfMount *mount);
+void nf_mount_on_told (NfMount *mount, void (*told) (gpointer data), gpointer data);
 /* Serves until somebody unmounts, or nf_mount_stop(). All shares have been taken out when it returns. 0 or -errno. */
 int nf_mount_run (NfMount *mount);
 /* Unmounts, and makes nf_mount_run() return, if need be while the mount is in use and calls are blocked: these are

@@ -55,6 +55,9 @@ struct NfHost
   gint64 (*realtime_ns) (gpointer data);
   gint64 (*monotonic_ms) (gpointer data); /* CLOCK_BOOTTIME */
   void (*invalidate) (gpointer data, NfShare *share, const NfInval *inval);
+  /* Is there something that the kernel hasn't been told yet? When there is nothing any more nf_share_told() is called.
+   * NULL without a mount. */
+  gboolean (*telling) (gpointer data, NfShare *share);
   /* A named step is reached: tests kill the process here. NULL outside of tests. */
   void (*point) (gpointer data, const char *name);
 };

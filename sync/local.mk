@@ -74,6 +74,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/reconcile.h \
 	sync/record.c \
 	sync/record.h \
+	sync/replica-gate.c \
 	sync/replica-internal.h \
 	sync/replica-link.c \
 	sync/replica-ops.c \

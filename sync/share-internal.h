@@ -117,6 +117,9 @@ gboolean nf_replica_serves_content (NfReplica *replica, NfFid fid);
 gboolean nf_replica_mark (NfReplica *replica, guint64 seq, const NfFid *fids, guint n_fids,
                           const NfNameRef *names, guint n_names);
 NfPosition nf_replica_position (NfReplica *replica);
+/* Is somebody waiting for the kernel to be told? Then nf_replica_told() is due, on the strand. Thread: any. */
+gboolean nf_replica_wants_told (NfReplica *replica);
+void nf_replica_told (NfReplica *replica);
 void nf_replica_status (NfReplica *replica, NfShareStatus *ret_status);
 
 /* ---- forward.c ---- */

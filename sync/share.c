@@ -291,6 +291,22 @@ nf_share_message (NfShare *share, const char *site, gboolean bulk, NfMsg *msg)
     nf_msg_free (msg);
 }
 
+static void
+deliver_told (gpointer arg)
+{
+  Delivery *delivery = arg;
+
+  nf_replica_told (delivery->share->replica);
+  delivery_free (delivery);
+}
+
+void
+nf_share_told (NfShare *share)
+{
+  if (share->replica && nf_replica_wants_told (share->replica))
+    post_delivery (share, share->conf.primary, FALSE, NULL, deliver_told);
+}
+
 void
 nf_share_drained (NfShare *share, const char *site, gboolean bulk)
 {

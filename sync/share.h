@@ -55,6 +55,8 @@ void nf_share_peer_down (NfShare *share, const char *site);
 /* Takes MSG. */
 void nf_share_message (NfShare *share, const char *site, gboolean bulk, NfMsg *msg);
 void nf_share_drained (NfShare *share, const char *site, gboolean bulk);
+/* The kernel has been told all that NfHost.invalidate() was called for. Cheap if nobody waits for it. */
+void nf_share_told (NfShare *share);
 
 /* Calls (NF_MSG_CALL messages). CALL needs type, fields and in the head uid, gid, groups, umask,
  * pid; the rest of the head is filled in. It is only read during the call of this function.

@@ -193,8 +193,12 @@ order_read (const char *dir, guint n, guint seconds)
       if (line < version)
         broken ("version %u is there, but the log, written before it, ends at %u", version, line);
       if (again + 1 < line)
-        broken ("line %u of the log is there, but version %u, written before it, isn't (%u)", line,
-                line - 1, again);
+        {
+          g_usleep (100000);
+          broken ("line %u of the log is there, but version %u, written before it, isn't (%u; %u "
+                  "0.1 s later)",
+                  line, line - 1, again, read_version (current));
+        }
       states += version != last_version || line != last_line;
       last_version = again;
       last_line = line;
