@@ -135,14 +135,3 @@ nf_answered_end (NfAnswered *answered, const char *site_name, guint64 reqid, con
   entry->answer = *answer;
   pthread_mutex_unlock (&answered->lock);
 }
-
-void
-nf_answered_forget (NfAnswered *answered, const char *site_name, guint64 reqid)
-{
-  pthread_mutex_lock (&answered->lock);
-  Site *site = site_of (answered, site_name);
-  Entry *entry = g_hash_table_lookup (site->by_id, &reqid);
-  if (entry)
-    drop (site, entry);
-  pthread_mutex_unlock (&answered->lock);
-}

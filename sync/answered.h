@@ -34,5 +34,3 @@ NfAnsweredState nf_answered_begin (NfAnswered *answered, const char *site, guint
                                    guint64 acked, NfAnswer *ret_answer);
 void nf_answered_end (NfAnswered *answered, const char *site, guint64 reqid,
                       const NfAnswer *answer);
-/* It came to nothing that need be remembered: a repetition is carried out. */
-void nf_answered_forget (NfAnswered *answered, const char *site, guint64 reqid);

@@ -281,6 +281,7 @@ set_opened (NfExec *exec, Setting *setting)
       abort_setting (exec, setting);
       return err;
     }
+  nf_host_point (exec->share->host, "primary-executed");
   kill_priv (setting, setting->before.mode);
   err = nf_tree_fstat (tree, setting->fd, setting->fid, after);
   return err != 0 ? err : correct (exec, setting, after);

@@ -56,7 +56,8 @@ space_is_low (NfPrimary *primary, gsize len)
 
   if (G_LIKELY (__atomic_sub_fetch (&primary->room, (gint64)len, __ATOMIC_RELAXED) >= 0))
     return FALSE;
-  if (nf_tree_statvfs (primary->share->tree, &vfs) != 0 || vfs.f_bavail < SPACE_LOW / MAX (vfs.f_frsize, 1))
+  if (nf_tree_statvfs (primary->share->tree, &vfs) != 0
+      || vfs.f_bavail < SPACE_LOW / MAX (vfs.f_frsize, 1))
     return TRUE;
   __atomic_store_n (&primary->room, SPACE_LOOK, __ATOMIC_RELAXED);
   return FALSE;
@@ -202,6 +203,7 @@ write_locked (NfExec *exec, Writing *writing)
   if (err != 0)
     return err;
   gsize written = put_data (exec, writing, &err);
+  nf_host_point (exec->share->host, "primary-executed");
   if (written < writing->data.len)
     return write_less (exec, writing, written, err);
   finish (exec, writing, written);

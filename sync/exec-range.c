@@ -35,6 +35,7 @@ append_range (NfExec *exec, NfFid fid, NfRangeKind range, guint64 offset, guint6
 static void
 finish (NfExec *exec, int fd, guint64 offset, guint64 length, const NfAttr *attr)
 {
+  nf_host_point (exec->share->host, "primary-executed");
   (void)nf_exec_set_times (fd, G_MININT64, attr->mtime);
   exec->answer->answer.attr = *attr;
   nf_exec_inval (

@@ -111,6 +111,7 @@ change_opened (NfExec *exec, const Xattr *xattr)
       nf_exec_abort (exec);
       return err;
     }
+  nf_host_point (exec->share->host, "primary-executed");
   err = nf_tree_fstat (tree, xattr->fd, xattr->fid, &after);
   /* An ACL changes the mode with it. */
   if (err == 0 && after.mode != before.mode)

@@ -207,3 +207,7 @@ test_data += tests/mount/lib.sh
 bench_programs += tests/bench-primary
 tests_bench_primary_SOURCES = tests/bench-primary.c
 tests_bench_primary_LDADD = $(SYNC_LIBS)
+
+unit_tests += tests/test-order
+tests_test_order_SOURCES = tests/test-order.c
+tests_test_order_LDADD = $(SYNC_UNIT)
