@@ -76,12 +76,31 @@ setattr_mask (fuse_req_t req, int to_set)
   return kills_privileges (req, to_set) ? mask | NF_SET_KILL_PRIV : mask;
 }
 
+/* Before a write that takes a file's special bits the kernel says so with a SETATTR that sets nothing; the bits go with
+ * the write itself. (Of a file without any it is a chown(2) that changes nobody.) */
+static gboolean
+announces_write (fuse_req_t req, fuse_ino_t ino, int to_set)
+{
+  const int sets = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_SIZE
+                   | FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME;
+  NfNode *node = nf_mount_node (fuse_req_userdata (req), ino);
+
+  return !(to_set & sets) && fuse_req_ctx (req)->uid != 0
+         && (g_atomic_int_get (&node->mode) & (S_ISUID | S_ISGID));
+}
+
 static void
 op_setattr (fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi)
 {
   /* A truncate(2) by name must not go through somebody's handle for reading. */
   gboolean by_name = !fi && (to_set & FUSE_SET_ATTR_SIZE);
   NfMsg call;
+
+  if (announces_write (req, ino, to_set))
+    {
+      op_getattr (req, ino, fi);
+      return;
+    }
   NfRequest *request = by_name ? nf_request_begin (req, ino, NF_MSG_SETATTR, EPERM, &call)
                                : nf_request_begin_file (req, ino, fi, NF_MSG_SETATTR, EPERM, &call);
 

@@ -37,13 +37,12 @@ thread_buffer (void)
 static gboolean
 read_here (NfRequest *request, gsize size, off_t offset)
 {
-  int fd = nf_file_read_fd (request->handle->file, (guint64)offset, size);
-  void *buffer = fd >= 0 && size <= NF_DATA_MAX ? thread_buffer () : NULL;
+  void *buffer = size <= NF_DATA_MAX ? thread_buffer () : NULL;
+  gssize n = buffer ? nf_file_read (request->handle->file, buffer, size, (guint64)offset) : -EAGAIN;
 
-  if (!buffer)
+  if (n == -EAGAIN)
     return FALSE;
-  ssize_t n = pread (fd, buffer, size, offset);
-  nf_reply_data (request, n < 0 ? -errno : 0, nf_slice (buffer, n < 0 ? 0 : (gsize)n));
+  nf_reply_data (request, n < 0 ? (int)n : 0, nf_slice (buffer, n < 0 ? 0 : (gsize)n));
   return TRUE;
 }
 
@@ -86,19 +85,6 @@ check_appended (NfRequest *request, const NfMsg *answer)
   nf_invals_queue (request->mount->invals, request->volume, &inval);
 }
 
-/* The primary took the special bits, which the kernel doesn't know. */
-static void
-check_privileges (NfRequest *request)
-{
-  guint32 mode = (guint32)g_atomic_int_get (&request->node->mode);
-  NfInval inval = { .kind = NF_INVAL_ATTR, .fid = request->fid };
-
-  if ((mode & (S_ISUID | S_ISGID)) == 0)
-    return;
-  g_atomic_int_set (&request->node->mode, mode & ~(guint32)(S_ISUID | S_ISGID));
-  nf_invals_queue (request->mount->invals, request->volume, &inval);
-}
-
 static void
 reply_synced (NfRequest *request, int status, const NfMsg *answer)
 {
@@ -125,8 +111,6 @@ reply_write (NfRequest *request, int status, const NfMsg *answer)
   request->size = answer->answer.value;
   if (flags & O_APPEND)
     check_appended (request, answer);
-  if (request->flag)
-    check_privileges (request);
   if (flags & O_DSYNC) /* part of O_SYNC */
     nf_request_flush (request, TRUE, (flags & O_SYNC) != O_SYNC, reply_synced);
   else
@@ -149,8 +133,7 @@ op_write (fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t o
   /* What the kernel writes back of a mapping belongs where it lies, and to no caller. */
   if (!fi->writepage && (request->handle->flags & O_APPEND))
     call.write.flags |= NF_WRITE_APPEND;
-  request->flag = !fi->writepage && fuse_req_ctx (req)->uid != 0;
-  if (request->flag)
+  if (!fi->writepage && fuse_req_ctx (req)->uid != 0)
     call.write.flags |= NF_WRITE_KILL_PRIV;
   nf_request_call (request, &call, reply_write);
 }

@@ -52,9 +52,12 @@ nf_reply_stat (NfMount *mount, const NfVolume *volume, const NfAttr *attr, struc
 }
 
 gdouble
-nf_reply_attr_timeout (NfRequest *request, NfFid fid)
+nf_reply_attr_timeout (NfRequest *request, const NfAttr *attr)
 {
-  return nf_invals_since (request->mount->invals, request->volume, fid, request->mark)
+  /* A write may take these bits, and the kernel doesn't know whether it did. */
+  if (S_ISREG (attr->mode) && (attr->mode & (S_ISUID | S_ISGID)))
+    return 0;
+  return nf_invals_since (request->mount->invals, request->volume, attr->fid, request->mark)
              ? 0
              : NF_CACHE_TIMEOUT;
 }
@@ -74,7 +77,7 @@ nf_reply_fill_entry (NfRequest *request, const NfAttr *attr, struct fuse_entry_p
   ret_entry->generation = node->generation;
   ret_entry->entry_timeout = mount->name_timeout;
   nf_reply_stat (mount, request->volume, attr, &ret_entry->attr);
-  ret_entry->attr_timeout = nf_reply_attr_timeout (request, attr->fid);
+  ret_entry->attr_timeout = nf_reply_attr_timeout (request, attr);
   *ret_node = node;
 }
 
@@ -130,7 +133,7 @@ nf_reply_attr (NfRequest *request, int status, const NfMsg *answer)
   attr.fid = request->fid;
   g_atomic_int_set (&request->node->mode, attr.mode);
   nf_reply_stat (request->mount, request->volume, &attr, &st);
-  (void)fuse_reply_attr (request->req, &st, nf_reply_attr_timeout (request, attr.fid));
+  (void)fuse_reply_attr (request->req, &st, nf_reply_attr_timeout (request, &attr));
   nf_request_end (request);
 }
 

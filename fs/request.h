@@ -71,8 +71,8 @@ void nf_reply_done (NfRequest *request, int status, const NfMsg *answer);
 /* The request has been replied to. */
 void nf_request_end (NfRequest *request);
 
-/* How long the kernel may believe attributes of FID that were read since REQUEST began. */
-gdouble nf_reply_attr_timeout (NfRequest *request, NfFid fid);
+/* How long the kernel may believe ATTR, which was read since REQUEST began. */
+gdouble nf_reply_attr_timeout (NfRequest *request, const NfAttr *attr);
 void nf_reply_stat (NfMount *mount, const NfVolume *volume, const NfAttr *attr,
                     struct stat *ret_st);
 /* An entry for ATTR, with a lookup of its node (RET_NODE, owned by that lookup). */

@@ -397,6 +397,8 @@ do_write (NfShare *share, NfFile *file, const NfMsg *call, NfMsg *answer)
   gssize n = pwrite (file->fd, call->write.data.data, call->write.data.len, offset);
   if (n < 0)
     return -errno;
+  if (call->write.flags & NF_WRITE_KILL_PRIV && fstat (file->fd, &st) == 0)
+    (void)fchmod (file->fd, st.st_mode & 0777);
   answer->answer.value = (guint64)n;
   return attr_of (share, file->fid, &answer->answer.attr);
 }

@@ -428,6 +428,7 @@ permissions (void)
   /* Writing takes the special bits of somebody else's program. */
   int fd = open ("p/own/suid", O_WRONLY);
   CHECK (write (fd, "x", 1) == 1 && close (fd) == 0);
+  CHECK ((mode_of ("p/own/suid") & 07777) == 0777);
   CHECK (seteuid (0) == 0 && setegid (0) == 0);
   CHECK (unlink ("p/own/mine") == 0 && unlink ("p/own/suid") == 0 && rmdir ("p/own") == 0);
   CHECK (unlink ("p/secret") == 0 && rmdir ("p") == 0);
