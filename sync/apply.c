@@ -215,9 +215,8 @@ apply_xattr (NfShare *share, const NfRecord *record, guint flags)
   return err;
 }
 
-int
-nf_apply_with (NfShare *share, const NfRecord *record, NfSlice data_bytes, guint flags,
-               GArray *lost)
+static int
+apply_one (NfShare *share, const NfRecord *record, NfSlice data_bytes, guint flags, GArray *lost)
 {
   switch (record->kind)
     {
@@ -234,6 +233,21 @@ nf_apply_with (NfShare *share, const NfRecord *record, NfSlice data_bytes, guint
       return 0;
     }
   return -EINVAL;
+}
+
+int
+nf_apply_with (NfShare *share, const NfRecord *record, NfSlice data_bytes, guint flags,
+               GArray *lost)
+{
+  gboolean content = record->kind == NF_OP_DATA || record->kind == NF_OP_ATTR;
+  pthread_rwlock_t *lock = content ? nf_share_content_lock (share, record->fid) : NULL;
+
+  if (lock)
+    pthread_rwlock_wrlock (lock); /* what reaches over pages isn't seen by halves */
+  int err = apply_one (share, record, data_bytes, flags, lost);
+  if (lock)
+    pthread_rwlock_unlock (lock);
+  return err;
 }
 
 int

@@ -29,6 +29,9 @@ typedef struct NfPrimary NfPrimary;
 typedef struct NfReplica NfReplica;
 typedef struct NfForward NfForward;
 
+/* Enough that files rarely meet. */
+#define NF_CONTENT_LOCKS 64
+
 struct NfShare
 {
   NfHost *host;
@@ -40,6 +43,9 @@ struct NfShare
   NfPrimary *primary; /* one of these two */
   NfReplica *replica; /* role replica and, with no tree, none */
   NfForward *forward; /* with `replica` */
+
+  /* At a replica: an op on a file's content is applied (write) while nobody here reads it (read). By fid. Innermost. */
+  pthread_rwlock_t content[NF_CONTENT_LOCKS];
 
   pthread_mutex_t lock; /* guards what follows */
   guint64 epoch;        /* the primary's reign that we know of */
@@ -166,6 +172,8 @@ struct NfFile
   gboolean held;    /* HOLD was sent to the primary */
   gboolean created; /* by a CREATE of this site just before */
 };
+
+pthread_rwlock_t *nf_share_content_lock (NfShare *share, NfFid fid);
 
 /* ---- apply.c: one record on the tree, at a replica or in a redo. DATA_BYTES: content of a DATA
  * record. Tells the host what to invalidate unless OWN (the local kernel did it itself). Thread:

@@ -82,6 +82,25 @@ start_role (NfShare *share, GError **error)
   return share->replica != NULL;
 }
 
+/* An op that waits to be applied goes before readers that come later: they may never end. */
+static void
+init_content_locks (NfShare *share)
+{
+  pthread_rwlockattr_t attr;
+
+  pthread_rwlockattr_init (&attr);
+  (void)pthread_rwlockattr_setkind_np (&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+  for (guint i = 0; i < NF_CONTENT_LOCKS; i++)
+    pthread_rwlock_init (&share->content[i], &attr);
+  pthread_rwlockattr_destroy (&attr);
+}
+
+pthread_rwlock_t *
+nf_share_content_lock (NfShare *share, NfFid fid)
+{
+  return &share->content[fid % NF_CONTENT_LOCKS];
+}
+
 static void
 strand_free (gpointer data)
 {
@@ -96,6 +115,7 @@ nf_share_open (const NfShareConf *conf, NfHost *host, GError **error)
   share->host = host;
   share->conf = conf_copy (conf);
   pthread_mutex_init (&share->lock, NULL);
+  init_content_locks (share);
   share->strands = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, strand_free);
   share->opens = nf_opens_new (share);
   if ((conf->dir && !open_store (share, error)) || !start_role (share, error))
@@ -134,6 +154,8 @@ nf_share_close (NfShare *share)
   if (share->tree)
     nf_tree_close (share->tree);
   conf_clear (&share->conf);
+  for (guint i = 0; i < NF_CONTENT_LOCKS; i++)
+    pthread_rwlock_destroy (&share->content[i]);
   pthread_mutex_destroy (&share->lock);
   g_free (share);
 }
@@ -512,6 +534,24 @@ nf_file_read_fd (NfFile *file, guint64 offset, guint64 length)
       || !nf_replica_serves_content (share->replica, file->fid))
     return -1;
   return file->fd;
+}
+
+gssize
+nf_file_read (NfFile *file, void *buffer, gsize size, guint64 offset)
+{
+  int fd = nf_file_read_fd (file, offset, size);
+
+  if (fd < 0)
+    return -EAGAIN;
+  pthread_rwlock_t *lock
+      = file->share->replica ? nf_share_content_lock (file->share, file->fid) : NULL;
+  if (lock)
+    pthread_rwlock_rdlock (lock);
+  ssize_t n = pread (fd, buffer, size, (off_t)offset);
+  int err = errno;
+  if (lock)
+    pthread_rwlock_unlock (lock);
+  return n < 0 ? -err : n;
 }
 
 /* Of a file that has no name here any more the handle still knows the attributes. */

@@ -88,6 +88,9 @@ NfFid nf_file_fid (NfFile *file);
 /* A descriptor from which this range may be read right now, or -1: then the READ call has to be
  * used. Borrowed. */
 int nf_file_read_fd (NfFile *file, guint64 offset, guint64 length);
+/* Reads right here, seeing each applied op wholly or not at all. Bytes (0 at the end) or -errno; -EAGAIN if the READ call
+ * has to be used. */
+gssize nf_file_read (NfFile *file, void *buffer, gsize size, guint64 offset);
 /* As above, for the handle's own object even when it has no name any more: use for READ, WRITE,
  * SETATTR, GETATTR, … through a handle. */
 void nf_file_call (NfFile *file, const NfMsg *call, NfCallDone done, gpointer data,
