@@ -220,10 +220,9 @@ nf_forward_fail_pending (NfForward *forward, NfPending *pending, int error, GArr
 void
 nf_forward_invalidate_all (NfForward *forward, GArray *invals)
 {
-  NfHost *host = forward->share->host;
-
-  for (guint i = 0; i < invals->len; i++)
-    host->invalidate (host->data, forward->share, &g_array_index (invals, NfInval, i));
+  for (guint i = 0; i < invals->len; i++) /* with none, the share may be gone already */
+    forward->share->host->invalidate (forward->share->host->data, forward->share,
+                                      &g_array_index (invals, NfInval, i));
   g_array_unref (invals);
 }
 
