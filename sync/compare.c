@@ -93,7 +93,10 @@ move_end (NfTransfer *transfer, guint64 size, gboolean nothing_came)
   if (nothing_came || transfer->hash_next >= size)
     transfer->hash_end = transfer->hash_next;
   if (transfer->hash_next >= transfer->hash_end && size > transfer->hash_next)
-    nf_segments_want (&transfer->segments, transfer->hash_next, size, transfer->need);
+    {
+      nf_segments_want (&transfer->segments, transfer->hash_next, size, transfer->need);
+      transfer->whole_end = MAX (transfer->whole_end, size);
+    }
 }
 
 int

@@ -192,7 +192,7 @@ nf_transfer_pause (NfTransfers *transfers, NfTransfer *transfer, int err)
 
 /* The file is gone at the primary: its ops have nothing more to say about content. */
 static void
-give_up (NfTransfers *transfers, NfTransfer *transfer)
+give_up (NfTransfers *transfers, NfTransfer *transfer, guint64 seq)
 {
   NfReplica *replica = transfers->replica;
   NfFid fid = transfer->fid;
@@ -200,6 +200,7 @@ give_up (NfTransfers *transfers, NfTransfer *transfer)
   NfStamp *stamp = nf_replica_stamp_edit (replica, fid);
 
   stamp->data = MAX (stamp->data, replica->received.seq);
+  stamp->gone = MAX (stamp->gone, MAX (seq, replica->received.seq));
   nf_transfer_end (transfers, transfer);
   if (heals)
     nf_heal_gone (replica->heal, fid);
@@ -207,7 +208,8 @@ give_up (NfTransfers *transfers, NfTransfer *transfer)
 
 /* TRUE if MSG's status is an error, which is dealt with. */
 static gboolean
-failed (NfTransfers *transfers, NfTransfer *transfer, NfRequest *request, guint32 status)
+failed (NfTransfers *transfers, NfTransfer *transfer, NfRequest *request, guint32 status,
+        guint64 seq)
 {
   int err = nf_status_to_errno (status);
 
@@ -218,7 +220,7 @@ failed (NfTransfers *transfers, NfTransfer *transfer, NfRequest *request, guint3
     transfer->hash_request = 0;
   end_request (transfers, transfer, request);
   if (err == ENOENT || err == ESTALE)
-    give_up (transfers, transfer);
+    give_up (transfers, transfer, seq);
   else
     nf_transfer_pause (transfers, transfer, -err);
   return TRUE;
@@ -282,19 +284,14 @@ take_chunk (NfTransfers *transfers, NfTransfer *transfer, guint64 start, guint64
 static void
 note_attr (NfTransfer *transfer, const NfAttr *attr, guint64 seq)
 {
-  guint64 end_offset = 0;
-  guint n = nf_segments_count (&transfer->segments);
-
   if (seq < transfer->attr_seq)
     return;
   transfer->attr = *attr;
   transfer->attr_seq = seq;
-  if (n > 0)
-    end_offset = nf_segments_at (&transfer->segments, n - 1)->end;
-  /* Healing the whole of a file that has grown. */
-  if (transfer->whole && attr->size > MAX (end_offset, transfer->hash_end))
-    nf_segments_want (&transfer->segments, MAX (end_offset, transfer->hash_end), attr->size,
-                      transfer->need);
+  if (!transfer->whole || attr->size <= transfer->whole_end)
+    return;
+  nf_segments_want (&transfer->segments, transfer->whole_end, attr->size, transfer->need);
+  transfer->whole_end = attr->size;
 }
 
 typedef struct
@@ -336,7 +333,7 @@ nf_transfers_fetched (NfTransfers *transfers, const NfMsg *msg)
   NfRequest *request = g_hash_table_lookup (transfers->requests, &id);
   NfTransfer *transfer = request ? nf_transfers_find (transfers, request->fid) : NULL;
 
-  if (!transfer || failed (transfers, transfer, request, msg->fetched.status))
+  if (!transfer || failed (transfers, transfer, request, msg->fetched.status, msg->fetched.seq))
     return;
   gboolean hole = msg->fetched.flags & NF_FLAG_HOLE;
   guint64 length = hole ? msg->fetched.length : msg->fetched.data.len;
@@ -363,7 +360,7 @@ nf_transfers_hashed (NfTransfers *transfers, const NfMsg *msg)
   NfRequest *request = g_hash_table_lookup (transfers->requests, &id);
   NfTransfer *transfer = request ? nf_transfers_find (transfers, request->fid) : NULL;
 
-  if (!transfer || failed (transfers, transfer, request, msg->hashed.status)
+  if (!transfer || failed (transfers, transfer, request, msg->hashed.status, msg->hashed.seq)
       || transfer->hash_request != id)
     return;
   transfer->hash_request = 0;

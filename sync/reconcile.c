@@ -202,6 +202,30 @@ compare_content (Item *item, const NfObject *object)
   return nf_reconcile_size (replica, fid, entry->attr.size);
 }
 
+/* Ops newer than the listing have been dealt with: it doesn't tell how the object is now. */
+static int
+suspect_newer (Item *item)
+{
+  NfReplica *replica = item->reconcile->replica;
+  NfFid fid = item->entry->attr.fid;
+  int err = nf_index_set_suspect (replica->share->index, fid, NF_SUSPECT_ATTR, 0);
+
+  if (err == 0 && S_ISREG (item->entry->attr.mode))
+    err = nf_dirty_whole (replica->share, fid);
+  return err;
+}
+
+/* Is the object itself to be compared, and not only its name? */
+static gboolean
+is_doubtful (Item *item)
+{
+  NfObject object;
+
+  return item->reconcile->tree || item->found
+         || (nf_index_get (item->reconcile->replica->share->index, item->entry->attr.fid, &object)
+             && (object.suspect & (NF_SUSPECT_ATTR | NF_SUSPECT_DATA)));
+}
+
 static int
 compare (Item *item)
 {
@@ -230,19 +254,6 @@ compare (Item *item)
   return err;
 }
 
-/* Ops newer than the listing have gone by while the object wasn't here. */
-static int
-suspect_missed (Item *item)
-{
-  NfReplica *replica = item->reconcile->replica;
-  NfFid fid = item->entry->attr.fid;
-  int err = nf_index_set_suspect (replica->share->index, fid, NF_SUSPECT_ATTR, 0);
-
-  if (err == 0 && S_ISREG (item->entry->attr.mode))
-    err = nf_dirty_whole (replica->share, fid);
-  return err;
-}
-
 static int
 settle_item (Item *item)
 {
@@ -252,7 +263,9 @@ settle_item (Item *item)
   NfFid fid = entry->attr.fid;
   int err = 0;
 
-  if (item->fresh)
+  if (nf_replica_is_newer (replica, fid, reconcile->seq))
+    err = item->fresh || is_doubtful (item) ? suspect_newer (item) : 0;
+  else if (item->fresh)
     {
       NfStamp *stamp = nf_replica_stamp_edit (replica, fid);
       stamp->attr = stamp->data = reconcile->seq;
@@ -261,8 +274,11 @@ settle_item (Item *item)
     err = compare (item);
   if (err == 0 && S_ISDIR (entry->attr.mode) && (item->fresh || item->found || reconcile->tree))
     err = nf_index_set_suspect (replica->share->index, fid, NF_SUSPECT_NAMES | NF_SUSPECT_TREE, 0);
-  if (err == 0 && nf_replica_has_missed (replica, fid, reconcile->seq))
-    err = suspect_missed (item);
+  if (err == 0 && S_ISDIR (entry->attr.mode))
+    {
+      NfStamp *stamp = nf_replica_stamp_edit (replica, fid);
+      stamp->placed = MAX (stamp->placed, reconcile->seq);
+    }
   nf_heal_add (replica->heal, fid);
   if (item->placed || item->found)
     nf_apply_invalidate_name (replica->share, reconcile->fid, entry->name);

@@ -59,7 +59,9 @@ typedef struct
   guint64 names;
   guint64 attr;
   guint64 data;
+  guint64 placed;
   guint64 times;
+  guint64 gone; /* the primary says that it has lost its last name by then: see narrow_names() */
 } NfStamp;
 
 struct NfReplica
@@ -84,7 +86,7 @@ struct NfReplica
   NfBlocked *blocked;  /* which of them waits for which */
   GQueue ready;        /* of NfOp: nothing is before them any more */
   GQueue stalled;      /* of NfOp: had no space */
-  GHashTable *missed;  /* fid → seq: ops on what isn't here, while listings may still bring it */
+  GHashTable *touched; /* fid → seq: the last op on it, while listings may come that are older */
   GHashTable *aborted; /* of seq, known to have had no effect */
   GHashTable *stamps;  /* fid → NfStamp */
   guint stamps_swept;  /* how many there were after the last sweep */
@@ -156,8 +158,8 @@ const GQueue *nf_replica_content_ops (NfReplica *replica, NfFid fid);
 const NfStamp *nf_replica_stamp (NfReplica *replica, NfFid fid); /* never NULL */
 NfStamp *nf_replica_stamp_edit (NfReplica *replica, NfFid fid);
 void nf_replica_sweep_stamps (NfReplica *replica);
-/* Has an op after SEQ on FID been left out since it wasn't here? */
-gboolean nf_replica_has_missed (NfReplica *replica, NfFid fid, guint64 seq);
+/* Has an op after SEQ on FID (or on what wasn't here as FID yet) been dealt with? */
+gboolean nf_replica_is_newer (NfReplica *replica, NfFid fid, guint64 seq);
 void nf_replica_bury (NfReplica *replica);
 void nf_replica_set_unsure (NfReplica *replica, NfFid fid, gboolean unsure);
 /* Does OP change content: a range or the size? */

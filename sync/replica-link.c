@@ -83,7 +83,7 @@ begin_anew (NfReplica *replica, NfPosition start)
   nf_replica_gate_clear (replica);
   nf_replica_drop_undone (replica);
   g_hash_table_remove_all (replica->stamps);
-  g_hash_table_remove_all (replica->missed);
+  g_hash_table_remove_all (replica->touched);
   g_hash_table_remove_all (replica->aborted);
   g_hash_table_remove_all (replica->redo_undone);
   replica->redo_end = replica->redo_upto = 0;

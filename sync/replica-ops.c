@@ -59,8 +59,8 @@ is_past (gpointer key, gpointer value, gpointer data)
   const NfStamp *stamp = value;
   guint64 applied = *(guint64 *)data;
 
-  return stamp->names <= applied && stamp->attr <= applied && stamp->data <= applied
-         && stamp->times <= applied;
+  return stamp->names <= applied && stamp->attr <= applied && stamp->gone <= applied
+         && stamp->data <= applied && stamp->placed <= applied && stamp->times <= applied;
 }
 
 void
@@ -68,8 +68,8 @@ nf_replica_sweep_stamps (NfReplica *replica)
 {
   guint n = g_hash_table_size (replica->stamps);
 
-  if (g_hash_table_size (replica->missed) > 0 && nf_heal_names_settled (replica->heal))
-    g_hash_table_remove_all (replica->missed);
+  if (g_hash_table_size (replica->touched) > 0 && nf_heal_names_settled (replica->heal))
+    g_hash_table_remove_all (replica->touched);
   /* A walk over all of them is worth it when nothing is left to compare with, or when they have doubled. */
   if (n == 0 || (replica->undone.length > 0 && n < 2 * replica->stamps_swept + 1024))
     return;
@@ -213,7 +213,11 @@ narrow_names (NfReplica *replica, NfRecord *record, guint *flags)
   for (guint i = 0; i < record->n_names; i++)
     {
       const NfStamp *stamp = nf_replica_stamp (replica, record->names[i].parent);
-      if (stamp->names >= record->seq)
+      /* Nobody has the content any more that was shown under this name. What is there stays until the op comes that
+       * has taken it away: an older content, but a whole one. */
+      gboolean gone = record->names[i].fid != NF_FID_NONE
+                      && nf_replica_stamp (replica, record->names[i].fid)->gone >= record->seq;
+      if (stamp->names >= record->seq || gone)
         {
           if (i == 0)
             record->creates = FALSE;
@@ -221,7 +225,15 @@ narrow_names (NfReplica *replica, NfRecord *record, guint *flags)
         }
       if (stamp->attr >= record->seq || stamp->times > record->seq)
         *flags |= keep[n];
-      record->names[n++] = record->names[i];
+      record->names[n] = record->names[i];
+      /* A directory has one place only, and a listing has told where that is now: not here any more. */
+      if (S_ISDIR (record->names[n].mode)
+          && nf_replica_stamp (replica, record->names[n].fid)->placed >= record->seq)
+        {
+          record->names[n].fid = NF_FID_NONE;
+          record->creates = FALSE;
+        }
+      n++;
     }
   record->n_names = n;
   return n > 0;
@@ -352,23 +364,21 @@ debug_op (NfReplica *replica, const NfRecord *record, gboolean left)
   g_debug ("share %s: %s%s", replica->share->conf.name, line, left ? "" : " (known already)");
 }
 
-/* A listing that was read before this op may be on its way, and bring the object as it was. */
+/* A listing that was read before this op may be on its way, and tell of the object as it was. */
 static void
-note_missed (NfReplica *replica, const NfRecord *record)
+note_touched (NfReplica *replica, const NfRecord *record)
 {
-  if (record->kind == NF_OP_NAMES || nf_heal_names_settled (replica->heal)
-      || nf_apply_here (replica->share, record->fid))
-    return;
-  g_hash_table_insert (replica->missed, g_memdup2 (&record->fid, sizeof record->fid),
-                       g_memdup2 (&record->seq, sizeof record->seq));
+  if (record->kind != NF_OP_NAMES && !nf_heal_names_settled (replica->heal))
+    g_hash_table_insert (replica->touched, g_memdup2 (&record->fid, sizeof record->fid),
+                         g_memdup2 (&record->seq, sizeof record->seq));
 }
 
 gboolean
-nf_replica_has_missed (NfReplica *replica, NfFid fid, guint64 seq)
+nf_replica_is_newer (NfReplica *replica, NfFid fid, guint64 seq)
 {
-  const guint64 *missed = g_hash_table_lookup (replica->missed, &fid);
+  const guint64 *touched = g_hash_table_lookup (replica->touched, &fid);
 
-  return missed && *missed > seq;
+  return touched && *touched > seq;
 }
 
 /* 0, or -errno if there is no space for it now. */
@@ -381,9 +391,9 @@ carry_out (NfReplica *replica, NfOp *op)
 
   gboolean left = narrow (replica, op, &record, &flags);
   debug_op (replica, &op->record, left);
+  note_touched (replica, &op->record);
   if (!left)
     return 0;
-  note_missed (replica, &op->record);
   int err = nf_apply_with (replica->share, &record, op->data, flags, replica->lost);
   if (is_no_space (err))
     return err;

@@ -36,7 +36,7 @@ nf_replica_unref (NfReplica *replica)
   nf_heal_free (replica->heal);
   nf_transfers_free (replica->transfers);
   nf_blocked_free (replica->blocked);
-  g_hash_table_unref (replica->missed);
+  g_hash_table_unref (replica->touched);
   g_hash_table_unref (replica->content);
   g_hash_table_unref (replica->aborted);
   g_hash_table_unref (replica->stamps);
@@ -256,7 +256,7 @@ nf_replica_new (NfShare *share, GError **error)
   replica->fresh = TRUE;
   replica->blocked = nf_blocked_new ();
   replica->content = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, content_free);
-  replica->missed = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
+  replica->touched = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
   replica->aborted = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   replica->stamps = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
   replica->redo_undone = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);

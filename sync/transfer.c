@@ -235,11 +235,12 @@ static void
 begin_whole (NfTransfer *transfer, const NfAttr *attr)
 {
   transfer->whole = TRUE;
+  /* Of an empty file one byte is asked for: the answer says how large it really is. */
+  transfer->whole_end = MAX (attr->size, 1);
   if (attr->blocks > 0 && attr->size > 0)
     transfer->hash_end = attr->size;
   else
-    /* Of an empty file one byte is asked for: the answer says how large it really is. */
-    nf_segments_want (&transfer->segments, 0, MAX (attr->size, 1), transfer->need);
+    nf_segments_want (&transfer->segments, 0, transfer->whole_end, transfer->need);
 }
 
 /* Ops on the content that were deferred before healing began. */

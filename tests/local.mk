@@ -95,6 +95,10 @@ unit_tests += tests/test-replica
 tests_test_replica_SOURCES = tests/test-replica.c $(SIM)
 tests_test_replica_LDADD = $(SYNC_UNIT)
 
+unit_tests += tests/test-pair
+tests_test_pair_SOURCES = tests/test-pair.c $(SIM)
+tests_test_pair_LDADD = $(SYNC_UNIT)
+
 unit_tests += tests/test-blocked tests/test-segments
 tests_test_blocked_SOURCES = tests/test-blocked.c
 tests_test_blocked_LDADD = $(SYNC_UNIT)

@@ -185,9 +185,16 @@ nf_sim_site (NfSim *sim, const char *name)
   site->inbox = g_ptr_array_new_with_free_func ((GDestroyNotify)nf_msg_free);
   site->invals = g_array_new (FALSE, FALSE, sizeof (NfInval));
   site->points = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-  site->host
-      = (NfHost){ site,        host_post,        host_post_after,   host_send,       host_queued,
-                  host_redial, host_realtime_ns, host_monotonic_ms, host_invalidate, host_point };
+  site->host = (NfHost){ .data = site,
+                         .post = host_post,
+                         .post_after = host_post_after,
+                         .send = host_send,
+                         .queued = host_queued,
+                         .redial = host_redial,
+                         .realtime_ns = host_realtime_ns,
+                         .monotonic_ms = host_monotonic_ms,
+                         .invalidate = host_invalidate,
+                         .point = host_point };
   g_ptr_array_add (sim->sites, site);
   return site;
 }
