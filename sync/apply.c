@@ -144,11 +144,16 @@ apply_data (NfShare *share, const NfRecord *record, NfSlice bytes, guint flags)
   int fd = nf_apply_open (share, record->fid);
   if (fd < 0)
     return fd;
-  int err = nf_apply_range (fd, record->range, record->offset, record->length, bytes);
-  if (err == 0 && fstat (fd, &st) != 0)
-    err = -errno;
+  int err = fstat (fd, &st) != 0 ? -errno : 0;
   guint64 before = err == 0 ? (guint64)st.st_size : 0;
-  if (err == 0 && before != record->attr.size && ftruncate (fd, (off_t)record->attr.size) != 0)
+  /* A file grows first, at once, and then gets its bytes, under the lock that readers take: a stat in between must not
+   * see how far the kernel has come with a write that reaches over pages. */
+  if (err == 0 && before < record->attr.size && ftruncate (fd, (off_t)record->attr.size) != 0)
+    err = -errno;
+  if (err == 0)
+    err = nf_apply_range (fd, record->range, record->offset, record->length, bytes);
+  if (err == 0 && before != record->attr.size && fstat (fd, &st) == 0
+      && (guint64)st.st_size != record->attr.size && ftruncate (fd, (off_t)record->attr.size) != 0)
     err = -errno;
   if (err == 0 && !(flags & NF_APPLY_KEEP_MTIME))
     err = nf_tree_set_attr (share->tree, record->fid, fd, NF_SET_MTIME, &record->attr);

@@ -194,8 +194,6 @@ receive_without_tree (NfReplica *replica, const NfRecord *record, NfSlice bytes)
   NfPosition position
       = { record->epoch, record->seq, nf_record_chain (replica->received.chain, bytes) };
 
-  if (record->kind == NF_OP_EPOCH)
-    set_connected (replica, record->epoch);
   replica->received = replica->loaded = position;
   pthread_mutex_lock (&replica->lock);
   replica->applied = replica->known = position;
@@ -250,6 +248,8 @@ receive (NfReplica *replica, const NfMsg *msg)
       nf_replica_subscribe (replica);
       return;
     }
+  if (record.kind == NF_OP_EPOCH)
+    set_connected (replica, record.epoch);
   if (!replica->share->tree)
     {
       receive_without_tree (replica, &record, bytes);
@@ -260,10 +260,21 @@ receive (NfReplica *replica, const NfMsg *msg)
   nf_replica_arrive (replica, msg->owner, bytes, is_aborted (data) ? NF_SLICE_NONE : data);
 }
 
-/* Handles MSG. TRUE if the subscription stands since then. */
+static guint64
+epoch_of (NfReplica *replica)
+{
+  pthread_mutex_lock (&replica->share->lock);
+  guint64 epoch = replica->share->epoch;
+  pthread_mutex_unlock (&replica->share->lock);
+  return epoch;
+}
+
+/* Handles MSG. TRUE if calls can be sent since then, or have to be sent again: the subscription stands, or a new reign
+ * has begun. */
 static gboolean
 handle (NfReplica *replica, const NfMsg *msg)
 {
+  guint64 epoch = epoch_of (replica);
   gboolean up = FALSE;
 
   switch (msg->type)
@@ -287,7 +298,7 @@ handle (NfReplica *replica, const NfMsg *msg)
       break; /* nothing else is for a replica */
     }
   nf_replica_settle (replica);
-  return up;
+  return up || (replica->subscribed && epoch_of (replica) != epoch);
 }
 
 void

@@ -551,16 +551,6 @@ take_op (NfReplica *replica, NfOp *op)
     g_queue_push_tail (&replica->ready, kept);
 }
 
-static void
-begin_reign (NfReplica *replica, guint64 epoch)
-{
-  NfShare *share = replica->share;
-
-  pthread_mutex_lock (&share->lock);
-  share->epoch = MAX (share->epoch, epoch);
-  pthread_mutex_unlock (&share->lock);
-}
-
 /* Was OP carried out in the last life already, beyond the position? */
 static gboolean
 is_dealt_with (NfReplica *replica, const NfOp *op)
@@ -587,8 +577,6 @@ nf_replica_take (NfReplica *replica, NfPosition position, GBytes *owner, NfSlice
   gboolean known = nf_record_decode (record, &op.record);
 
   replica->loaded = position;
-  if (known && op.record.kind == NF_OP_EPOCH)
-    begin_reign (replica, op.record.epoch);
   /* The journal took it, so it can only be a kind of record that this version doesn't know. */
   if (!known || op.record.kind == NF_OP_EPOCH || op.record.kind == NF_OP_ABORT
       || g_hash_table_contains (replica->aborted, &position.seq) || is_dealt_with (replica, &op))

@@ -4,6 +4,7 @@
 #include "tests/sim.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* Frames taken by a connection's buffers before it says that it is full. */
 #define QUEUED_LOW (64 * 1024)
@@ -38,6 +39,7 @@ struct NfSim
   gint64 now_ms;
   gint64 ticks; /* makes every reading of the clock another one */
   guint max_delay_ms;
+  guint kill_after; /* named steps; 0: never */
   GPtrArray *sites;
   GPtrArray *lanes;
   GPtrArray *tasks;
@@ -164,10 +166,19 @@ host_invalidate (gpointer data, NfShare *share, const NfInval *inval)
     }
 }
 
+void
+nf_sim_kill_after (NfSim *sim, guint n)
+{
+  sim->kill_after = n;
+}
+
 static void
 host_point (gpointer data, const char *name)
 {
   NfSimSite *site = data;
+
+  if (site->sim->kill_after > 0 && --site->sim->kill_after == 0)
+    _exit (0);
   guint n = GPOINTER_TO_UINT (g_hash_table_lookup (site->points, name));
 
   g_hash_table_insert (site->points, g_strdup (name), GUINT_TO_POINTER (n + 1));

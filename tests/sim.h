@@ -43,6 +43,8 @@ void nf_sim_send (NfSim *sim, const char *from, const char *to, gboolean bulk, c
 gboolean nf_sim_step (NfSim *sim);
 /* Events until MS have passed. */
 void nf_sim_run (NfSim *sim, guint ms);
+/* Ends the process, as kill -9 would, when N named steps have been reached at any of the sites. */
+void nf_sim_kill_after (NfSim *sim, guint n);
 guint32 nf_sim_random (NfSim *sim, guint32 below);
 gint64 nf_sim_now_ms (NfSim *sim);
 

@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/sim.h"
@@ -18,6 +20,7 @@
 #define STEPS 400
 #define FIDS_MAX 48
 #define BIG (300 * 1024)
+#define DAY_MS (24 * 3600 * 1000)
 
 static const char *const names[] = { "a", "b", "c", "d", "e", "f" };
 static const char *const site_names[] = { "a", "b", "c" };
@@ -32,6 +35,7 @@ typedef struct
   NfFid files_known[FIDS_MAX];
   guint n_files;
   guint under_way;
+  guint lives;
 } World;
 
 typedef struct
@@ -52,19 +56,39 @@ open_site (World *world, guint i)
              "%s", error ? error->message : "?");
 }
 
-static World *
-world_new (guint32 seed)
+/* Opens all sites on the world's directories. Each life begins a day after the one before. */
+static void
+begin_life (World *world, guint32 seed)
 {
-  World *world = g_new0 (World, 1);
-
   world->sim = nf_sim_new (seed);
+  nf_sim_run (world->sim, DAY_MS * ++world->lives);
   for (guint i = 0; i < 3; i++)
     {
       world->sites[i] = nf_sim_site (world->sim, site_names[i]);
-      world->dirs[i] = nf_sim_make_dir ();
       open_site (world, i);
     }
+}
+
+/* In memory that children share, so that what one life learns the next one knows. */
+static World *
+world_alloc (void)
+{
+  World *world
+      = mmap (NULL, sizeof *world, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+  cr_assert (world != MAP_FAILED);
+  for (guint i = 0; i < 3; i++)
+    world->dirs[i] = nf_sim_make_dir ();
   world->dirs_known[world->n_dirs++] = NF_FID_ROOT;
+  return world;
+}
+
+static World *
+world_new (guint32 seed)
+{
+  World *world = world_alloc ();
+
+  begin_life (world, seed);
   return world;
 }
 
@@ -74,7 +98,7 @@ world_free (World *world)
   nf_sim_free (world->sim);
   for (guint i = 0; i < 3; i++)
     nf_sim_remove_dir (world->dirs[i]);
-  g_free (world);
+  munmap (world, sizeof *world);
 }
 
 static void
@@ -307,14 +331,13 @@ compare_dirs (World *world, guint32 seed)
 }
 
 static void
-run_seed (guint32 seed, gboolean disturbed)
+live (World *world, guint steps, gboolean disturbed)
 {
-  World *world = world_new (seed);
   g_autofree guint8 *buffer = g_malloc (BIG + 1);
 
   nf_sim_delays (world->sim, chance (world, 60));
   connect_all (world);
-  for (guint step = 0; step < STEPS; step++)
+  for (guint step = 0; step < steps; step++)
     {
       call_something (world, buffer);
       if (disturbed && chance (world, 25) == 0)
@@ -323,36 +346,98 @@ run_seed (guint32 seed, gboolean disturbed)
         if (!nf_sim_step (world->sim))
           break;
     }
+}
+
+static void
+settle (World *world, guint32 seed)
+{
   connect_all (world);
   nf_sim_run (world->sim, 120 * 1000);
   cr_assert_eq (world->under_way, 0, "seed %u: %u calls were never answered", seed,
                 world->under_way);
   compare_dirs (world, seed);
+}
+
+static void
+run_undisturbed (guint32 seed)
+{
+  World *world = world_new (seed);
+
+  live (world, STEPS, FALSE);
+  settle (world, seed);
   world_free (world);
 }
 
 static void
-run_seeds (gboolean disturbed)
+run_disturbed (guint32 seed)
+{
+  World *world = world_new (seed);
+
+  live (world, STEPS, TRUE);
+  settle (world, seed);
+  world_free (world);
+}
+
+/* A life that ends, at one of the steps that are named in the code, as kill -9 ends it: nothing is closed. */
+static void
+live_until_killed (World *world, guint32 seed)
+{
+  pid_t pid = fork ();
+  int status;
+
+  cr_assert (pid >= 0);
+  if (pid == 0)
+    {
+      begin_life (world, seed);
+      nf_sim_kill_after (world->sim, 1 + chance (world, 1500));
+      live (world, STEPS, TRUE);
+      _exit (0);
+    }
+  cr_assert_eq (waitpid (pid, &status, 0), pid);
+  cr_assert (WIFEXITED (status) && WEXITSTATUS (status) == 0, "seed %u: a life failed", seed);
+}
+
+static void
+run_killed (guint32 seed)
+{
+  World *world = world_alloc ();
+
+  for (guint life = 0; life < 4; life++)
+    live_until_killed (world, seed * 10 + life);
+  world->under_way = 0;
+  begin_life (world, seed * 10 + 9);
+  live (world, STEPS / 4, FALSE);
+  settle (world, seed);
+  world_free (world);
+}
+
+static void
+run_seeds (void (*run) (guint32 seed))
 {
   const char *only = g_getenv ("NF_SIM_SEED");
   const char *many = g_getenv ("NF_SIM_SEEDS");
   guint32 n = many ? (guint32)atoi (many) : SEEDS;
 
   if (only)
-    run_seed ((guint32)atoi (only), disturbed);
+    run ((guint32)atoi (only));
   else
     for (guint32 seed = 1; seed <= n; seed++)
-      run_seed (seed, disturbed);
+      run (seed);
 }
 
 Test (pair, replicas_become_what_the_primary_is)
 {
-  run_seeds (FALSE);
+  run_seeds (run_undisturbed);
 }
 
 Test (pair, replicas_converge_through_cuts_and_restarts)
 {
-  run_seeds (TRUE);
+  run_seeds (run_disturbed);
+}
+
+Test (pair, replicas_converge_after_kills)
+{
+  run_seeds (run_killed);
 }
 
 /* ---- what is seen on the way ---- */
