@@ -28,8 +28,10 @@ check (const char *call, const char *name)
 {
   if (is_change (errno))
     return;
-  g_autofree char *valid = g_utf8_make_valid (name, -1);
   g_autofree char *err = nf_work_errno (errno);
+  if (nf_work_may_fail (err))
+    return;
+  g_autofree char *valid = g_utf8_make_valid (name, -1);
   nf_work_broken ("%s %s: %s", call, valid, err);
 }
 

@@ -54,6 +54,15 @@ nf_work_errno (int err)
   return name ? g_strdup (name) : g_strdup_printf ("errno %d", err);
 }
 
+gboolean
+nf_work_may_fail (const char *name)
+{
+  const char *allowed = g_getenv ("NF_WORK_MAY_FAIL");
+  g_auto (GStrv) names = g_strsplit (allowed ? allowed : "", " ", -1);
+
+  return g_strv_contains ((const char *const *)names, name);
+}
+
 static gint64
 now_us (void)
 {
@@ -353,12 +362,9 @@ is_expected (guint err)
   return FALSE;
 }
 
-/* NF_WORK_MAY_FAIL: names of further errors that the script causes, such as EHOSTUNREACH. */
 static int
 random_report (const Random *random, guint seed)
 {
-  const char *allowed = g_getenv ("NF_WORK_MAY_FAIL");
-  g_auto (GStrv) names = g_strsplit (allowed ? allowed : "", " ", -1);
   gboolean strange = FALSE;
 
   printf ("seed %u: %u operations", seed, random->done);
@@ -367,7 +373,7 @@ random_report (const Random *random, guint seed)
       {
         g_autofree char *name = nf_work_errno ((int)err);
         printf (", %u %s", random->failed[err], name);
-        if (!is_expected (err) && !g_strv_contains ((const char *const *)names, name))
+        if (!is_expected (err) && !nf_work_may_fail (name))
           strange = TRUE;
       }
   printf ("\n");

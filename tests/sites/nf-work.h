@@ -12,6 +12,9 @@ char *nf_work_read (const char *path, gsize *ret_len);
 /* As errno(1) names it; numbers that have no name as a number. The caller frees it. */
 char *nf_work_errno (int err);
 
+/* Whether the script expects it: NF_WORK_MAY_FAIL has the names of errors that it causes. */
+gboolean nf_work_may_fail (const char *name);
+
 /* nf-try.c: single calls, with their errors and how long they took. */
 int nf_work_try (int argc, char **argv);
 /* nf-observe.c: watching what others do. */

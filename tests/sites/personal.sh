@@ -39,6 +39,9 @@ make_odd_tree "$NF_TMP/odd" 50 || fail 'no tree'
 bounded 60 rsync -aHAX "$NF_TMP/odd/" "$nyc/odd/" || fail 'rsync in at nyc'
 wait_in_step
 expect 'what rsync would change' "$(rsync -nicaHAX --delete "$NF_TMP/odd/" "$tokyo/odd/")" ''
+# In personal mode ACLs and special bits are recorded beside the replica's files, not in them: what can
+# be compared below are the mounts.
+rm -r "$nyc/odd"
 tries create "$nyc/secret" 5
 chmod 0000 "$nyc/secret"
 tries read "$nyc/secret"

@@ -13,11 +13,12 @@ three_sites
 mkdir "$(at london)/tree"
 wait_in_step
 
+# A call of a writer's site may meet a cut, and so may a reading of what was just written there; it must
+# say so and nothing else.
+export NF_WORK_MAY_FAIL=EHOSTUNREACH
 for site in london nyc tokyo; do
   job "observe-$site" "$NF_WORK" observe "$(at "$site")/tree" $((seconds * NF_SLOW))
 done
-# A call may meet a cut; it must say so and nothing else.
-export NF_WORK_MAY_FAIL=EHOSTUNREACH
 job work-nyc "$NF_WORK" random "$(at nyc)/tree" "$seed" "$(long 400 2500)" nyc
 job work-london "$NF_WORK" random "$(at london)/tree" $((seed + 1)) "$(long 3000 20000)" london
 RANDOM=$((seed % 32768))
