@@ -339,7 +339,9 @@ is_known (NfMount *mount, NfVolume *volume, const NfInval *inval)
     case NF_INVAL_ATTR:
     case NF_INVAL_DATA:
     case NF_INVAL_GONE:
-      return nf_mount_node_id (mount, volume, inval->fid, NULL) != 0;
+    case NF_INVAL_SWITCH:
+      return nf_mount_node_id (mount, volume, inval->fid, NULL) != 0
+             || (inval->name.len > 0 && nf_mount_node_id (mount, volume, inval->parent, NULL) != 0);
     default:
       return TRUE;
     }
@@ -351,7 +353,6 @@ nf_invals_queue (NfInvals *invals, NfVolume *volume, const NfInval *inval)
   gboolean named = inval->kind == NF_INVAL_NAME;
   guint64 key = named ? inval->parent : inval->fid;
   Queue *queue = &invals->queues[key % NF_INVAL_THREADS];
-  gboolean known = is_known (invals->mount, volume, inval);
   g_autoptr (NfNode) detached = NULL;
 
   if (inval->kind == NF_INVAL_SWITCH)
@@ -367,6 +368,10 @@ nf_invals_queue (NfInvals *invals, NfVolume *volume, const NfInval *inval)
     record (invals, volume, inval->fid);
   if (inval->kind == NF_INVAL_ALL)
     invals->floor = invals->serial;
+  pthread_mutex_unlock (&invals->lock);
+  /* After it is recorded: who makes the node from now on asks nf_invals_since() later still. */
+  gboolean known = is_known (invals->mount, volume, inval);
+  pthread_mutex_lock (&invals->lock);
   if (!known)
     ;
   else if (queue->items.length >= NF_INVAL_QUEUE_MAX || inval->kind == NF_INVAL_ALL)

@@ -38,7 +38,8 @@ log_fuse (enum fuse_log_level level, const char *format, va_list args)
         g_string_append (log_kept, line);
       return;
     }
-  g_log (NULL, level <= FUSE_LOG_WARNING ? G_LOG_LEVEL_WARNING : G_LOG_LEVEL_DEBUG, "%s", line);
+  /* What is less than a warning it says only when it was told to debug. */
+  g_log (NULL, level <= FUSE_LOG_WARNING ? G_LOG_LEVEL_WARNING : G_LOG_LEVEL_MESSAGE, "%s", line);
 }
 
 /* ---- mounting ---- */

@@ -206,6 +206,7 @@ tests_mount_nf_fake_mount_LDADD = $(FS_LIBS)
 tests_mount_nf_calls_SOURCES = tests/mount/nf-calls.c
 tests_mount_nf_calls_LDADD = $(GLIB_LIBS)
 script_tests += tests/mount/fake.sh tests/mount/primary.sh
+long_tests += tests/mount/stress.sh
 test_data += tests/mount/lib.sh
 
 bench_programs += tests/bench-primary

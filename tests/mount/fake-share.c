@@ -42,7 +42,7 @@ struct NfShare
   pthread_cond_t changed;
   GPtrArray *objects; /* of Object; fid - 1 is the index */
   GHashTable *by_ino;
-  FakeMode mode;
+  gint mode;   /* FakeMode; atomic too */
   GQueue held; /* of Held */
   guint64 last_id;
   guint files;
@@ -574,7 +574,7 @@ call (NfShare *share, NfFile *file, const NfMsg *msg, NfCallDone done, gpointer 
   Held *held;
 
   pthread_mutex_lock (&share->lock);
-  FakeMode mode = share->mode;
+  FakeMode mode = (FakeMode)share->mode;
   guint64 id = mode == FAKE_SYNC ? 0 : ++share->last_id;
   *ret_id = id;
   if (mode != FAKE_SYNC)
@@ -603,7 +603,7 @@ fake_share_set (NfShare *share, FakeMode mode)
   Held *held;
 
   pthread_mutex_lock (&share->lock);
-  share->mode = mode;
+  g_atomic_int_set (&share->mode, (gint)mode);
   while (mode != FAKE_HELD && (held = g_queue_pop_head (&share->held)))
     {
       pthread_mutex_unlock (&share->lock);
@@ -692,7 +692,20 @@ nf_file_read_fd (NfFile *file, guint64 offset, guint64 length)
 {
   (void)offset;
   (void)length;
-  return file->share->mode == FAKE_SYNC ? file->fd : -1;
+  return g_atomic_int_get (&file->share->mode) == FAKE_SYNC ? file->fd : -1;
+}
+
+gssize
+nf_file_read (NfFile *file, void *buffer, gsize size, guint64 offset)
+{
+  gssize n = -EAGAIN;
+
+  if (g_atomic_int_get (&file->share->mode) == FAKE_SYNC)
+    {
+      n = pread (file->fd, buffer, size, (off_t)offset);
+      n = n < 0 ? -errno : n;
+    }
+  return n;
 }
 
 void

@@ -145,7 +145,7 @@ main (int argc, char **argv)
   umask (0); /* the callers' counts, which are in the calls */
   printf ("mounted\n");
   fflush (stdout);
-  if (pthread_create (&thread, NULL, read_commands, NULL) != 0)
+  if (pthread_create (&thread, NULL, read_commands, NULL) != 0 || pthread_detach (thread) != 0)
     return 1;
   int err = nf_mount_run (mount);
   pthread_mutex_lock (&lock);
