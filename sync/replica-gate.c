@@ -12,8 +12,8 @@
  * kernel waits for that lock. */
 
 /* Ops that lie here rather than only in the journal: with the small data that came beside them. */
-#define ARRIVED_MAX 4096
-#define ARRIVED_COST_MAX (32 * 1024 * 1024)
+#define ARRIVED_MAX 131072
+#define ARRIVED_COST_MAX (64 * 1024 * 1024)
 
 typedef struct
 {

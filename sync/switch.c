@@ -379,6 +379,19 @@ switch_op (Switch *sw, const NfOp *op)
   return err != 0 ? err : set_size_and_time (sw, sw->file);
 }
 
+/* A stat, which takes no lock, must not see how far a write over several pages has come: see apply_data(). */
+static int
+grow_first (Switch *sw)
+{
+  struct stat st;
+
+  if (fstat (sw->file, &st) != 0)
+    return -errno;
+  if ((guint64)st.st_size >= sw->size)
+    return 0;
+  return ftruncate (sw->file, (off_t)sw->size) == 0 ? 0 : -errno;
+}
+
 int
 nf_transfer_switch_op (NfReplica *replica, NfTransfer *transfer, const NfOp *op)
 {
@@ -390,7 +403,13 @@ nf_transfer_switch_op (NfReplica *replica, NfTransfer *transfer, const NfOp *op)
   int err = open_switch (&sw);
   if (err != 0)
     return err;
-  err = switch_op (&sw, op);
+  pthread_rwlock_t *lock = nf_share_content_lock (replica->share, transfer->fid);
+  pthread_rwlock_wrlock (lock);
+  sw.size = op->record.attr.size;
+  err = grow_first (&sw);
+  if (err == 0)
+    err = switch_op (&sw, op);
+  pthread_rwlock_unlock (lock);
   if (err == 0 && !(object.suspect & NF_SUSPECT_DATA))
     err = nf_dirty_clear (replica->share, transfer->fid);
   if (err == 0 && !op->own)
@@ -413,7 +432,12 @@ nf_transfer_switch (NfReplica *replica, NfTransfer *transfer, guint64 seq)
     return err;
   find_attributes (&sw);
   nf_host_point (replica->share->host, "replica-switch");
-  err = carry_out (&sw, object.suspect & NF_SUSPECT_DATA);
+  pthread_rwlock_t *lock = nf_share_content_lock (replica->share, transfer->fid);
+  pthread_rwlock_wrlock (lock); /* readers see it before or after */
+  err = grow_first (&sw);
+  if (err == 0)
+    err = carry_out (&sw, object.suspect & NF_SUSPECT_DATA);
+  pthread_rwlock_unlock (lock);
   (void)close (sw.file);
   return err;
 }

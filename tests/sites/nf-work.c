@@ -163,6 +163,14 @@ read_version (const char *path)
   return n;
 }
 
+static gsize
+size_now (const char *path)
+{
+  struct stat st;
+
+  return stat (path, &st) == 0 ? (gsize)st.st_size : 0;
+}
+
 static guint
 read_log (const char *path)
 {
@@ -176,7 +184,8 @@ read_log (const char *path)
       char *end;
       gulong value = strtoul (at, &end, 10);
       if (*end != '\n' || value != n + 1)
-        broken ("%s has '%.20s' after line %u", path, at, n);
+        broken ("%s has '%.20s' after line %u, at %zu of %zu bytes (next %d; now of %zu)", path, at, n,
+                (gsize)(at - text), len, (int)(end - text) < (int)len ? end[0] : -1, size_now (path));
       n++;
       at = end + 1;
     }
