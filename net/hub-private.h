@@ -15,7 +15,7 @@
  * Threads: one for each peer that we dial (it dials, then runs the ops session, then dials
  * again), one for the bulk session beside it, one for each accepted stream (it reads the first
  * words and then runs the session, or ends when the stream was one more lane of a session that
- * runs). All are detached and counted; nf_hub_stop() waits for the count.
+ * runs). All are counted, and joined by nf_hub_stop() at the latest.
  *
  * Lock order: hub->lock, peer->lock, the locks of links. No event is called with any of them
  * held. `up` and `down` are called by the thread of the ops session; it calls `down` after the
@@ -106,10 +106,13 @@ struct _NfHub
   GHashTable *peers; /* by name; guarded by lock. Peers are never removed */
   gboolean started;  /* guarded by lock */
   gboolean stopping; /* guarded by lock */
+  GArray *ended;     /* of pthread_t, to be joined; guarded by lock */
   guint n_threads;   /* guarded by lock */
   guint n_lobby;     /* guarded by lock */
 };
 
+/* For ids: not a secret. */
+guint64 nf_hub_random (void);
 /* NULL if there is none of that name. */
 NfPeer *nf_hub_peer (NfHub *hub, const char *site);
 /* All peers, by name. The caller frees the array. */

@@ -26,6 +26,12 @@ nf_hub_log (GLogLevelFlags level, const char *site, const char *format, ...)
   g_log_structured ("nearfs", level, "NEARFS_PEER", site, "MESSAGE", "%s", text);
 }
 
+guint64
+nf_hub_random (void)
+{
+  return (guint64)g_random_int () << 32 | g_random_int ();
+}
+
 const char *
 nf_peer_state_name (NfPeerState state)
 {
@@ -34,7 +40,8 @@ nf_peer_state_name (NfPeerState state)
   return names[state];
 }
 
-/* Threads. */
+/* Threads. One that has ended is joined by the next that starts, or by nf_hub_stop(): a detached
+ * one could still be freeing what libraries keep for each thread when the program ends. */
 
 typedef struct
 {
@@ -47,31 +54,48 @@ static void *
 task_thread (void *arg)
 {
   Task task = *(Task *)arg;
+  pthread_t self = pthread_self ();
 
   g_free (arg);
   task.func (task.data);
   pthread_mutex_lock (&task.hub->lock);
   task.hub->n_threads--;
+  g_array_append_val (task.hub->ended, self);
   pthread_cond_broadcast (&task.hub->idle);
   pthread_mutex_unlock (&task.hub->lock);
   return NULL;
 }
 
-/* Signals are for the program's own threads. */
-static int
-create_detached (void *arg)
+/* Those that have ended, for join_all(); with the hub's lock held. */
+static GArray *
+take_ended (NfHub *hub)
 {
-  pthread_attr_t attr;
+  GArray *ended = hub->ended;
+
+  hub->ended = g_array_new (FALSE, FALSE, sizeof (pthread_t));
+  return ended;
+}
+
+/* Without a lock. ENDED is freed. */
+static void
+join_all (GArray *ended)
+{
+  for (guint i = 0; i < ended->len; i++)
+    pthread_join (g_array_index (ended, pthread_t, i), NULL);
+  g_array_unref (ended);
+}
+
+/* Signals are for the program's own threads. 0 or an errno. */
+static int
+create_thread (void *arg)
+{
   pthread_t thread;
   sigset_t all, old;
   int err;
 
   sigfillset (&all);
   pthread_sigmask (SIG_SETMASK, &all, &old);
-  pthread_attr_init (&attr);
-  pthread_attr_setdetachstate (&attr, PTHREAD_CREATE_DETACHED);
-  err = pthread_create (&thread, &attr, task_thread, arg);
-  pthread_attr_destroy (&attr);
+  err = pthread_create (&thread, NULL, task_thread, arg);
   pthread_sigmask (SIG_SETMASK, &old, NULL);
   return err;
 }
@@ -79,21 +103,24 @@ create_detached (void *arg)
 gboolean
 nf_hub_run (NfHub *hub, void (*func) (gpointer data), gpointer data)
 {
+  GArray *ended;
   Task *task;
   int err = ECANCELED;
 
   pthread_mutex_lock (&hub->lock);
+  ended = take_ended (hub);
   if (!hub->stopping)
     {
       task = g_new (Task, 1);
       *task = (Task){ hub, func, data };
-      err = create_detached (task);
+      err = create_thread (task);
       if (err == 0)
         hub->n_threads++;
       else
         g_free (task);
     }
   pthread_mutex_unlock (&hub->lock);
+  join_all (ended);
   return err == 0;
 }
 
@@ -229,11 +256,12 @@ nf_hub_new (NfMap *map, NfSiteConf *conf, const NfHubEvents *events, gpointer da
   hub->map = nf_map_ref (map);
   hub->events = *events;
   hub->data = data;
-  hub->incarnation = (guint64)g_random_int () << 32 | g_random_int ();
+  hub->incarnation = nf_hub_random ();
   hub->stop_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (hub->stop_fd < 0)
     g_error ("eventfd: %s", g_strerror (errno));
   hub->peers = g_hash_table_new (g_str_hash, g_str_equal);
+  hub->ended = g_array_new (FALSE, FALSE, sizeof (pthread_t));
   pthread_mutex_init (&hub->lock, NULL);
   pthread_cond_init (&hub->idle, NULL);
   apply_map (hub, map);
@@ -255,7 +283,8 @@ nf_hub_unref (NfHub *hub)
 
   if (!g_atomic_int_dec_and_test (&hub->refs))
     return;
-  g_assert (hub->n_threads == 0);
+  g_assert (hub->n_threads == 0 && hub->ended->len == 0);
+  g_array_unref (hub->ended);
   g_hash_table_iter_init (&iter, hub->peers);
   while (g_hash_table_iter_next (&iter, NULL, &peer))
     nf_peer_free (peer);
@@ -284,6 +313,7 @@ void
 nf_hub_stop (NfHub *hub)
 {
   g_autoptr (GPtrArray) peers = nf_hub_peers (hub);
+  GArray *ended;
   guint64 one = 1;
 
   pthread_mutex_lock (&hub->lock);
@@ -297,7 +327,9 @@ nf_hub_stop (NfHub *hub)
   pthread_mutex_lock (&hub->lock);
   while (hub->n_threads > 0)
     pthread_cond_wait (&hub->idle, &hub->lock);
+  ended = take_ended (hub);
   pthread_mutex_unlock (&hub->lock);
+  join_all (ended);
 }
 
 NfMap *

@@ -32,7 +32,8 @@ typedef struct
   NfLinkKind kind;
   gboolean dialling; /* sends LANE first on each lane */
   guint lanes;
-  guint64 id[2];
+  guint64 id
+      [2]; /* random; the first half is the same for a peer's ops link and the bulk link beside it */
   guint heartbeat_ms;
   const char *who; /* for messages: "london", "the login shell of nearfs@london" */
 } NfLinkOptions;

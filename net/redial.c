@@ -22,7 +22,7 @@
 #define BULK_LANES_SSH 2
 
 static NfTransport *
-dial (NfPeer *peer, NfLinkKind kind, NfLinkOptions *ret_options, GError **error)
+dial (NfPeer *peer, NfLinkKind kind, guint64 session, NfLinkOptions *ret_options, GError **error)
 {
   NfDialTarget target = { .site = peer->name, .conf = peer->hub->conf, .kind = kind, .lanes = 1 };
   g_autofree char *ssh = NULL;
@@ -43,19 +43,20 @@ dial (NfPeer *peer, NfLinkKind kind, NfLinkOptions *ret_options, GError **error)
                                   .lanes = target.lanes,
                                   .heartbeat_ms = peer->hub->conf->heartbeat_ms,
                                   .who = peer->name };
-  for (guint i = 0; i < 2; i++)
-    ret_options->id[i] = (guint64)g_random_int () << 32 | g_random_int ();
+  ret_options->id[0] = session;
+  ret_options->id[1] = nf_hub_random ();
   return transport == NF_TRANSPORT_SSH ? nf_sshcmd_dial (&target, error)
                                        : nf_ssh_dial (&target, error);
 }
 
-/* One attempt, and the session if it succeeds. Returns whether that was up. */
+/* One attempt, and the session if it succeeds; ID is the first half of its link's id. Returns
+ * whether that was up. */
 static gboolean
-dial_and_run (NfPeer *peer, NfLinkKind kind)
+dial_and_run (NfPeer *peer, NfLinkKind kind, guint64 id)
 {
   g_autoptr (GError) error = NULL;
   NfLinkOptions options;
-  NfTransport *transport = dial (peer, kind, &options, &error);
+  NfTransport *transport = dial (peer, kind, id, &options, &error);
   NfSession *session = NULL;
 
   pthread_mutex_lock (&peer->lock);
@@ -118,7 +119,7 @@ dial_thread (gpointer data)
       peer->redial_now = FALSE;
       peer->redial_at_us = 0;
       pthread_mutex_unlock (&peer->lock);
-      was_up = dial_and_run (peer, NF_LINK_OPS);
+      was_up = dial_and_run (peer, NF_LINK_OPS, nf_hub_random ());
       pthread_mutex_lock (&peer->lock);
 
       if (was_up && g_get_monotonic_time () - began > STABLE_US)
@@ -152,11 +153,12 @@ nf_redial_start (NfPeer *peer)
     }
 }
 
-/* The bulk link of one ops session, which is told from a later one by its link's id. */
+/* The bulk link of one ops session, which is told from a later one by the first half of its
+ * link's id. */
 typedef struct
 {
   NfPeer *peer;
-  guint64 id[2];
+  guint64 id;
 } Bulk;
 
 /* With the peer's lock held. */
@@ -164,9 +166,9 @@ static gboolean
 ops_stands (const Bulk *bulk)
 {
   NfPeer *peer = bulk->peer;
-  const guint64 *id = peer->usable ? nf_link_id (peer->current->link) : NULL;
 
-  return id != NULL && id[0] == bulk->id[0] && id[1] == bulk->id[1] && !nf_hub_stopping (peer->hub);
+  return peer->usable && nf_link_id (peer->current->link)[0] == bulk->id
+         && !nf_hub_stopping (peer->hub);
 }
 
 static void
@@ -183,7 +185,7 @@ bulk_thread (gpointer data)
       struct timespec until;
 
       pthread_mutex_unlock (&peer->lock);
-      (void)dial_and_run (peer, NF_LINK_BULK); /* what became of it, ops_stands() tells */
+      (void)dial_and_run (peer, NF_LINK_BULK, bulk->id); /* what became of it, ops_stands() tells */
       pthread_mutex_lock (&peer->lock);
 
       until_us = g_get_monotonic_time () + jittered_us (backoff_ms);
@@ -201,9 +203,8 @@ void
 nf_redial_bulk (NfPeer *peer, NfSession *ops)
 {
   Bulk *bulk = g_new (Bulk, 1);
-  const guint64 *id = nf_link_id (ops->link);
 
-  *bulk = (Bulk){ peer, { id[0], id[1] } };
+  *bulk = (Bulk){ peer, nf_link_id (ops->link)[0] };
   if (!nf_hub_run (peer->hub, bulk_thread, bulk))
     g_free (bulk);
 }

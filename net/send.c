@@ -176,10 +176,11 @@ nf_hub_attach_fds (NfHub *hub, const char *site, NfLinkKind kind, int in_fd, int
 
   g_assert (peer != NULL);
   options.heartbeat_ms = hub->conf->heartbeat_ms;
-  for (guint i = 0; i < 2; i++)
-    options.id[i] = (guint64)g_random_int () << 32 | g_random_int ();
+  options.id[0] = options.id[1] = nf_hub_random ();
   nf_fds_add (transport, 0, &fds);
   pthread_mutex_lock (&peer->lock);
+  if (kind == NF_LINK_BULK && peer->current != NULL)
+    options.id[0] = nf_link_id (peer->current->link)[0];
   session = nf_session_new (peer, &options, transport, 1, FALSE, NULL);
   pthread_mutex_unlock (&peer->lock);
   if (session == NULL || !nf_hub_run (hub, attached_thread, session))

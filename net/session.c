@@ -245,7 +245,7 @@ try_bulk (NfSession *session, GError **error)
   gboolean ok = FALSE;
 
   pthread_mutex_lock (&peer->lock);
-  if (!peer->usable || peer->current->incarnation != session->incarnation)
+  if (!peer->usable || nf_link_id (peer->current->link)[0] != nf_link_id (session->link)[0])
     (void)refuse (error, "a bulk connection without the ops connection that it belongs to");
   else if (peer->bulk != NULL)
     (void)refuse (error, "a second bulk connection");

@@ -21,6 +21,7 @@
  *     ping SITE COUNT                round trips of a small OPS message, in microseconds
  *     push SITE ops|bulk MIB KIB     sends so much in messages of so many KiB; prints MB/s
  *     pull SITE ops|bulk MIB KIB     lets the peer send
+ *     hang-up SITE                   prints "ok"
  *     status                         a line for each peer
  *
  * It answers FETCH: length bytes of data in one FETCHED, or with `offset` set so many FETCHED
@@ -267,6 +268,11 @@ obey (NfTestHub *self, char **words)
   else if (n == 5 && strcmp (words[0], "pull") == 0)
     do_pull (self, words[1], kind_of (words[2]), strtoull (words[3], NULL, 10),
              strtoull (words[4], NULL, 10));
+  else if (n == 2 && strcmp (words[0], "hang-up") == 0)
+    {
+      nf_hub_hang_up (self->hub, words[1], "the test wants it");
+      printf ("ok\n");
+    }
   else if (n == 1 && strcmp (words[0], "status") == 0)
     nf_hub_each (self->hub, print_peer, NULL);
   else
@@ -301,6 +307,7 @@ serve (const char *conf_path, const char *map_path)
       obey (self, words);
     }
   nf_accept_free (g_steal_pointer (&accept));
+  nf_hub_stop (self->hub);
   if (self->violations > 0)
     fprintf (stderr, "%u events came when the peer was down\n", self->violations);
   nf_test_hub_free (self);
