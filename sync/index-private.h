@@ -30,7 +30,7 @@ struct NfIndex
 
   pthread_mutex_t read_lock; /* after `lock`; guards what follows */
   MDB_txn *read;
-  gboolean read_live;    /* `read` shows a commit, which it keeps LMDB from reusing the pages of */
+  gboolean read_live;   /* `read` shows a commit, which it keeps LMDB from reusing the pages of */
   guint64 read_commits; /* n_commits then */
 
   guint64 n_suspects; /* atomic */

@@ -41,7 +41,7 @@ struct NfJournal
   NfPosition last;
   gint64 last_time; /* of the last record */
   guint64 bytes;
-  guint64 generation; /* of the history: restarts and cuts */
+  guint64 generation;                      /* of the history: restarts and cuts */
   NfJournalRecent recent[NF_JOURNAL_RING]; /* by seq modulo the size */
   guint64 recent_first;                    /* the oldest there; last.seq + 1 if none */
   gsize recent_bytes;

@@ -31,9 +31,9 @@ typedef struct
   int refs; /* atomic */
   int fd;
   NfSegmentHeader header;
-  guint64 size;    /* up to here there are whole records */
-  GArray *marks;   /* of NfSegmentMark: of the records 0, STRIDE, 2 * STRIDE, … as far as known */
-  gboolean dirty;  /* appended to since the last sync */
+  guint64 size;   /* up to here there are whole records */
+  GArray *marks;  /* of NfSegmentMark: of the records 0, STRIDE, 2 * STRIDE, … as far as known */
+  gboolean dirty; /* appended to since the last sync */
 } NfJournalSegment;
 
 void nf_segment_name (guint64 first_seq, char ret_name[NF_SEGMENT_NAME_LEN + 1]);
@@ -69,7 +69,8 @@ typedef struct
   gsize chunk_len;
 } NfSegmentCursor;
 
-void nf_segment_cursor_init (NfSegmentCursor *cursor, NfJournalSegment *segment, const NfSegmentMark *mark);
+void nf_segment_cursor_init (NfSegmentCursor *cursor, NfJournalSegment *segment,
+                             const NfSegmentMark *mark);
 void nf_segment_cursor_clear (NfSegmentCursor *cursor);
 /* The next record, of those before LIMIT (the segment's size when that was read under the lock). RET_RECORD points into
  * the chunk. 1, 0 at the end, -EBADMSG if there is no valid record at `offset`, or another failure. */

@@ -81,7 +81,8 @@ gboolean nf_tree_ident_equal (NfIdent a, NfIdent b);
 /* Directory FID if its descriptor is cached, to be put back; else NULL. */
 NfTreeDir *nf_tree_dir_cached (NfTree *tree, NfFid fid);
 /* Where OBJECT is: a directory to be put back, and the name in it. -ESTALE if nowhere. */
-int nf_tree_locate (NfTree *tree, const NfObject *object, NfTreeDir **ret_dir, NfTreeName *ret_name);
+int nf_tree_locate (NfTree *tree, const NfObject *object, NfTreeDir **ret_dir,
+                    NfTreeName *ret_name);
 /* Disk and index may be at odds while names change. Whoever finds them so looks again if that may have been why. */
 typedef struct
 {
@@ -98,11 +99,12 @@ void nf_tree_dirs_clear (NfTree *tree);
 /* tree-read.c */
 /* Finds FID in the index and on the disk and calls FUNC with what was found, again if names changed meanwhile and FUNC
  * found something else there (-ENOENT, -ESTALE, …). FUNC must verify the identity where that matters. */
-typedef int (*NfTreeObjectFunc) (NfTree *tree, const NfObject *object, int dir_fd, const char *name, gpointer data);
+typedef int (*NfTreeObjectFunc) (NfTree *tree, const NfObject *object, int dir_fd, const char *name,
+                                 gpointer data);
 int nf_tree_with_object (NfTree *tree, NfFid fid, NfTreeObjectFunc func, gpointer data);
 /* An O_PATH descriptor of OBJECT at (DIR_FD, NAME), verified. */
-int nf_tree_open_verified (NfTree *tree, const NfObject *object, int dir_fd, const char *name, int flags,
-                           NfTreeStat *ret_stat);
+int nf_tree_open_verified (NfTree *tree, const NfObject *object, int dir_fd, const char *name,
+                           int flags, NfTreeStat *ret_stat);
 /* Lays what is recorded of OBJECT over ATTR. */
 void nf_tree_merge (NfTree *tree, const NfObject *object, NfAttr *attr);
 
@@ -153,7 +155,8 @@ typedef struct
 /* -EEXIST if FID is here already, -EINVAL if no object can have it. */
 int nf_tree_may_stage (NfTree *tree, NfFid fid);
 /* Makes it on disk only; the index is the caller's. */
-int nf_tree_stage_on_disk (NfTree *tree, const NfAttr *attr, NfSlice target, NfTreeStaged *ret_staged);
+int nf_tree_stage_on_disk (NfTree *tree, const NfAttr *attr, NfSlice target,
+                           NfTreeStaged *ret_staged);
 /* Enters it, within a transaction. */
 int nf_tree_enter_staged (NfTree *tree, const NfTreeStaged *staged);
 
@@ -172,7 +175,8 @@ int nf_tree_drop_all_names (NfTree *tree, NfFid fid);
 /* Commits if RC is 0, else aborts. Returns RC or the commit's failure. */
 int nf_tree_end_transaction (NfTree *tree, int rc);
 /* Transactions of their own: OBJECT has lost or got a name. */
-int nf_tree_follow_loss (NfTree *tree, const NfObject *object, NfFid parent, NfSlice name, NfPlace place);
+int nf_tree_follow_loss (NfTree *tree, const NfObject *object, NfFid parent, NfSlice name,
+                         NfPlace place);
 int nf_tree_follow_gain (NfTree *tree, const NfObject *object, NfFid parent, NfSlice name);
 
 /* tree-bury.c */
@@ -189,4 +193,5 @@ gboolean nf_tree_is_stranded (NfTree *tree, NfPlace place, NfFid fid);
 int nf_tree_settle_stranded (NfTree *tree, NfPlace place, NfFid fid);
 
 /* tree-quarantine.c: as nf_tree_quarantine(), with the parent at hand. */
-int nf_tree_quarantine_at (NfTree *tree, NfTreeDir *dir, const NfTreeName *name, const char *why, char **ret_where);
+int nf_tree_quarantine_at (NfTree *tree, NfTreeDir *dir, const NfTreeName *name, const char *why,
+                           char **ret_where);

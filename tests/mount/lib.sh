@@ -1,6 +1,8 @@
+# shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # For the scripts in this directory, to be sourced: the programs, a scratch directory, checks.
 
+# shellcheck disable=SC2034 # for the scripts
 build=${NF_BUILD:-.}
 failures=0
 

@@ -184,8 +184,9 @@ read_log (const char *path)
       char *end;
       gulong value = strtoul (at, &end, 10);
       if (*end != '\n' || value != n + 1)
-        broken ("%s has '%.20s' after line %u, at %zu of %zu bytes (next %d; now of %zu)", path, at, n,
-                (gsize)(at - text), len, (int)(end - text) < (int)len ? end[0] : -1, size_now (path));
+        broken ("%s has '%.20s' after line %u, at %zu of %zu bytes (next %d; now of %zu)", path, at,
+                n, (gsize)(at - text), len, (int)(end - text) < (int)len ? end[0] : -1,
+                size_now (path));
       n++;
       at = end + 1;
     }
