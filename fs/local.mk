@@ -20,6 +20,8 @@ fs_libnffs_a_SOURCES = \
 	fs/daemon-private.h \
 	fs/daemon.c \
 	fs/daemon.h \
+	fs/guard.c \
+	fs/guard.h \
 	fs/handle.c \
 	fs/handle.h \
 	fs/host.c \

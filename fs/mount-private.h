@@ -12,6 +12,7 @@
 /* What the mount's files know of each other.
  *
  *   mount.c      mounting, the loop, stopping; shares come and go
+ *   guard.c      a process that ends the connection if we are killed
  *   init.c       what is agreed with the kernel
  *   request.c    a request on its way: call, interruption, reply
  *   reply.c      attributes, and how long the kernel may believe them
@@ -41,6 +42,7 @@ struct NfMount
   char *mountpoint;
   guint threads;
   gboolean personal; /* not root: all is shown as our own user's */
+  pid_t guard;       /* see guard.h */
   uid_t uid;
   gid_t gid;
 

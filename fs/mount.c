@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "config.h"
 
+#include "fs/guard.h"
 #include "fs/handle.h"
 #include "fs/mount-private.h"
 #include "fs/request.h"
@@ -213,7 +214,13 @@ nf_mount_new (const NfMountOptions *options, GError **error)
   mount->root->fid = NF_NAMESPACE_ROOT;
   mount->requests = nf_requests_new ();
   mount->invals = nf_invals_new (mount);
-  return start_session_or_say (mount, options, error) ? g_steal_pointer (&mount) : NULL;
+  if (!start_session_or_say (mount, options, error))
+    return NULL;
+  mount->guard = nf_guard_start (mount->mountpoint);
+  if (mount->guard < 0)
+    g_warning ("no process could be made that ends the mount if this one is killed: %s",
+               g_strerror (-mount->guard));
+  return g_steal_pointer (&mount);
 }
 
 /* ---- shares ---- */
@@ -381,6 +388,8 @@ detach (NfMount *mount)
   g_atomic_int_set (&mount->stopping, TRUE);
   nf_invals_stop (mount->invals);
   remove_shares (mount);
+  nf_guard_stop (mount->guard);
+  mount->guard = 0;
   if (mount->session)
     fuse_session_unmount (mount->session);
 }
