@@ -55,18 +55,35 @@ unlink_handle (NfVolume *volume, NfHandle *handle)
 }
 
 void
+nf_handle_drop (NfHandle *handle)
+{
+  NfVolume *volume = handle->node->volume;
+
+  pthread_mutex_lock (&volume->lock);
+  unlink_handle (volume, handle);
+  pthread_mutex_unlock (&volume->lock);
+  nf_handle_unref (handle);
+}
+
+/* The remover closes the files of what is still linked, and unlinks nothing. */
+static void
+wait_closed (NfVolume *volume, NfHandle *handle)
+{
+  pthread_mutex_lock (&volume->lock);
+  while (handle->file)
+    pthread_cond_wait (&volume->left, &volume->lock);
+  pthread_mutex_unlock (&volume->lock);
+}
+
+void
 nf_handle_release (NfHandle *handle)
 {
   g_autoptr (NfVolume) volume = nf_volume_ref (handle->node->volume);
   gboolean entered = nf_volume_enter (volume);
 
-  /* The remover closes the files of what is still linked, and unlinks nothing. */
-  pthread_mutex_lock (&volume->lock);
-  while (!entered && handle->file)
-    pthread_cond_wait (&volume->left, &volume->lock);
-  unlink_handle (volume, handle);
-  pthread_mutex_unlock (&volume->lock);
-  nf_handle_unref (handle);
+  if (!entered)
+    wait_closed (volume, handle);
+  nf_handle_drop (handle);
   if (entered)
     nf_volume_leave (volume);
 }

@@ -23,6 +23,8 @@ NfHandle *nf_handle_ref (NfHandle *handle);
 void nf_handle_unref (NfHandle *handle);
 /* The kernel releases its reference. Not entered. */
 void nf_handle_release (NfHandle *handle);
+/* The kernel never got its reference. Entered. */
+void nf_handle_drop (NfHandle *handle);
 /* Some handle of NODE's, a new reference, or NULL. Entered: WRITABLE or, if that is FALSE, any. */
 NfHandle *nf_handle_of_node (NfNode *node, gboolean writable);
 /* Closes the files of all handles of VOLUME, which was removed and left by all. */

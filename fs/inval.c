@@ -25,6 +25,7 @@ typedef struct
   NfVolume *volume;
   NfInval inval; /* its name owned */
   guint64 id;    /* of a detached node, or 0 */
+  gboolean open; /* that node has handles */
   GArray *ids;
   guint stands_for; /* how many queued items */
 } Item;
@@ -168,6 +169,20 @@ tell_all (NfMount *mount, NfVolume *volume)
   tell_ids (mount, ids);
 }
 
+/* The old node's names lead to it until they are looked up again. Who comes by one of them is sent back to look (ESTALE)
+ * where he needs the new one, unless the old one is open: its attributes are asked for in the same way by name and by
+ * handle. */
+static void
+tell_switch (NfMount *mount, const Item *item)
+{
+  if (item->inval.name.data)
+    tell_name (mount, item->volume, item->inval.parent, (const char *)item->inval.name.data);
+  else if (item->open)
+    (void)nf_mount_notify_epoch (mount); /* older kernels: see NF_NAME_TIMEOUT_OLD */
+  if (item->id != 0)
+    (void)tell_inode (mount, item->id, -1, 0);
+}
+
 static void
 tell_share (NfMount *mount, const Item *item)
 {
@@ -189,10 +204,7 @@ tell_share (NfMount *mount, const Item *item)
       tell_node (mount, item->volume, inval->fid, (gint64)inval->offset, (gint64)inval->length);
       break;
     case NF_INVAL_SWITCH:
-      if (item->id != 0)
-        (void)tell_inode (mount, item->id, -1, 0);
-      if (name)
-        tell_name (mount, item->volume, inval->parent, name);
+      tell_switch (mount, item);
       break;
     case NF_INVAL_ALL:
       tell_all (mount, item->volume);
@@ -339,9 +351,9 @@ is_known (NfMount *mount, NfVolume *volume, const NfInval *inval)
     case NF_INVAL_ATTR:
     case NF_INVAL_DATA:
     case NF_INVAL_GONE:
-    case NF_INVAL_SWITCH:
-      return nf_mount_node_id (mount, volume, inval->fid, NULL) != 0
-             || (inval->name.len > 0 && nf_mount_node_id (mount, volume, inval->parent, NULL) != 0);
+      return nf_mount_node_id (mount, volume, inval->fid, NULL) != 0;
+    case NF_INVAL_SWITCH: /* but for the node that was detached */
+      return inval->name.len > 0 && nf_mount_node_id (mount, volume, inval->parent, NULL) != 0;
     default:
       return TRUE;
     }
@@ -370,7 +382,7 @@ nf_invals_queue (NfInvals *invals, NfVolume *volume, const NfInval *inval)
     invals->floor = invals->serial;
   pthread_mutex_unlock (&invals->lock);
   /* After it is recorded: who makes the node from now on asks nf_invals_since() later still. */
-  gboolean known = is_known (invals->mount, volume, inval);
+  gboolean known = detached || is_known (invals->mount, volume, inval);
   pthread_mutex_lock (&invals->lock);
   if (!known)
     ;
@@ -384,6 +396,7 @@ nf_invals_queue (NfInvals *invals, NfVolume *volume, const NfInval *inval)
       item->inval.name.data
           = inval->name.len > 0 ? (const guint8 *)nf_slice_dup (inval->name) : NULL;
       item->id = detached ? nf_node_id (detached) : 0;
+      item->open = detached && g_atomic_pointer_get (&detached->handles);
       (void)push (invals, key, item);
     }
   pthread_mutex_unlock (&invals->lock);

@@ -23,20 +23,25 @@ adopt_file (NfRequest *request, NfNode *node, NfFile *file)
   if (fd >= 0 && fstat (fd, &st) == 0
       && !nf_nodes_is_backing (request->mount->nodes, node, st.st_ino))
     nf_nodes_detach (request->mount->nodes, node);
-  if (g_atomic_int_get (&node->detached))
+  NfHandle *handle = nf_handle_new (node, file, request->fi.flags);
+  if (g_atomic_int_get (&node->detached)) /* who detaches it looks for handles afterwards */
     {
-      nf_file_close (file);
+      nf_handle_drop (handle);
       return -ESTALE;
     }
-  request->fi.fh = GPOINTER_TO_SIZE (nf_handle_new (node, file, request->fi.flags));
+  request->fi.fh = GPOINTER_TO_SIZE (handle);
   request->fi.keep_cache = 1;
+  /* Through the page cache the kernel sends a write that reaches over a page in two: a record appended to a log would be
+   * seen by halves, here and at every site. Who can't read can't map it either, and needs no cache. */
+  if ((request->fi.flags & O_ACCMODE) == O_WRONLY)
+    request->fi.direct_io = 1;
   return 0;
 }
 
 static void
 drop_handle (const NfRequest *request)
 {
-  nf_handle_release (GSIZE_TO_POINTER (request->fi.fh));
+  nf_handle_drop (GSIZE_TO_POINTER (request->fi.fh));
 }
 
 static void

@@ -77,8 +77,6 @@ check_caches ()
   is 'content' "$(cat "$mnt/s/f")" one
   is 'no such name' "$(stat -c %s "$mnt/s/g" 2>&1 | grep -c 'No such')" 1
   : "$(ls -l "$mnt/s" | wc -l)"
-  tell fid f
-  fid=$got
 
   echo changed > "$dir/s/f"
   is 'size is kept' "$(stat -c %s "$mnt/s/f")" 4
@@ -132,7 +130,19 @@ check_switch ()
   tell flush
   is 'after' "$(cat "$mnt/s/w")" old
   is 'the same number' "$(stat -c %i "$mnt/s/w")" "$ino"
+  # Whoever comes by name gets the new one, be the old one open or not. (An object here stays the same, so that what
+  # tells them apart is that the old one's page cache isn't used.)
+  echo new > "$dir/s/w"
+  is 'the old one is cached' "$(cat "$mnt/s/w")" old
+  tell inval switch 0 w
+  tell flush
+  is 'the new one, open' "$(cat "$mnt/s/w")" new
   exec 5<&-
+  echo newest > "$dir/s/w"
+  tell inval switch 0 w
+  tell flush
+  is 'its attributes' "$(stat -c %s "$mnt/s/w")" 7
+  is 'the new one' "$(cat "$mnt/s/w")" newest
   stop
 }
 
