@@ -27,7 +27,10 @@
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static GString *log_kept;
 
-static void G_GNUC_PRINTF (2, 0)
+static void log_fuse (enum fuse_log_level level, const char *format, va_list args)
+    G_GNUC_PRINTF (2, 0);
+
+static void
 log_fuse (enum fuse_log_level level, const char *format, va_list args)
 {
   g_autofree char *line = g_strdup_vprintf (format, args);
