@@ -39,7 +39,10 @@ nf_command_unknown (const char *name)
   return NF_EXIT_USAGE;
 }
 
-static int G_GNUC_PRINTF (3, 0)
+static int fail_with (const char *verb, int status, const char *format, va_list args)
+    G_GNUC_PRINTF (3, 0);
+
+static int
 fail_with (const char *verb, int status, const char *format, va_list args)
 {
   g_autofree char *message = g_strdup_vprintf (format, args);
