@@ -50,7 +50,9 @@ our_hello (NfPeer *peer, NfLinkKind kind)
   return nf_msg_to_bytes (&msg);
 }
 
-static gboolean G_GNUC_PRINTF (2, 3)
+static gboolean refuse (GError **error, const char *format, ...) G_GNUC_PRINTF (2, 3);
+
+static gboolean
 refuse (GError **error, const char *format, ...)
 {
   va_list args;
