@@ -45,7 +45,9 @@ nf_dial_forget_command (const NfSiteConf *conf, const char *host, guint port)
   return g_strdup_printf ("ssh-keygen -R %s -f %s", quoted, quoted_path);
 }
 
-static void G_GNUC_PRINTF (2, 3)
+static void add_option (GPtrArray *args, const char *format, ...) G_GNUC_PRINTF (2, 3);
+
+static void
 add_option (GPtrArray *args, const char *format, ...)
 {
   va_list list;
