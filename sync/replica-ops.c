@@ -557,10 +557,8 @@ is_dealt_with (NfReplica *replica, const NfOp *op)
 {
   guint64 seq = op->position.seq;
 
-  if (!op->redone || seq > replica->redo_upto || g_hash_table_contains (replica->redo_undone, &seq))
-    return FALSE;
-  note_times (replica, &op->record); /* those before it that weren't must not set them back */
-  return TRUE;
+  return op->redone && seq <= replica->redo_upto
+         && !g_hash_table_contains (replica->redo_undone, &seq);
 }
 
 void

@@ -113,6 +113,24 @@ collect_aborted (NfPosition position, NfSlice bytes, gpointer data)
   return TRUE;
 }
 
+/* Directories' times of ops that have been dealt with beyond the position: those before them that weren't, and are
+ * applied now, must not set them back. */
+static gboolean
+collect_times (NfPosition position, NfSlice bytes, gpointer data)
+{
+  NfReplica *replica = data;
+  NfRecord record;
+
+  if (position.seq > replica->redo_upto)
+    return FALSE;
+  if (!g_hash_table_contains (replica->redo_undone, &position.seq)
+      && !g_hash_table_contains (replica->aborted, &position.seq)
+      && nf_record_decode (bytes, &record) && record.kind == NF_OP_NAMES)
+    for (guint i = 0; i < record.n_names; i++)
+      nf_replica_stamp_edit (replica, record.names[i].parent)->times = position.seq;
+  return TRUE;
+}
+
 /* ---- power cuts ---- */
 
 static GBytes *
@@ -170,7 +188,8 @@ redo (NfReplica *replica)
 
   replica->received = nf_journal_last (journal);
   replica->redo_end = replica->received.seq;
-  if (nf_journal_read (journal, replica->applied.seq, collect_aborted, replica) != 0)
+  if (nf_journal_read (journal, replica->applied.seq, collect_aborted, replica) != 0
+      || nf_journal_read (journal, replica->applied.seq, collect_times, replica) != 0)
     return compare_all (replica);
   replica->fresh = FALSE;
   nf_replica_settle (replica);

@@ -14,7 +14,7 @@
 
 /* A real primary ("a") and two real replicas ("b", "c") in one process, with everything left to chance: what is
  * called where, how long messages take, when links are cut and sites restarted. At the end all three directories must
- * be the same. NF_SIM_SEED=n runs that seed alone, NF_SIM_SEEDS=n so many of them. */
+ * be the same. NF_SIM_SEED=n runs that seed alone, NF_SIM_SEEDS=n so many of them, from NF_SIM_FIRST on. */
 
 #define SEEDS 12
 #define STEPS 400
@@ -416,12 +416,14 @@ run_seeds (void (*run) (guint32 seed))
 {
   const char *only = g_getenv ("NF_SIM_SEED");
   const char *many = g_getenv ("NF_SIM_SEEDS");
+  const char *from = g_getenv ("NF_SIM_FIRST");
+  guint32 first = from ? (guint32)atoi (from) : 1;
   guint32 n = many ? (guint32)atoi (many) : SEEDS;
 
   if (only)
     run ((guint32)atoi (only));
   else
-    for (guint32 seed = 1; seed <= n; seed++)
+    for (guint32 seed = first; seed < first + n; seed++)
       run (seed);
 }
 
