@@ -7,14 +7,20 @@ void
 nf_locks_init (NfLocks *locks)
 {
   for (guint i = 0; i < NF_LOCKS_STRIPES; i++)
-    pthread_mutex_init (&locks->stripes[i], NULL);
+    {
+      pthread_mutex_init (&locks->stripes[i], NULL);
+      pthread_mutex_init (&locks->turnstiles[i], NULL);
+    }
 }
 
 void
 nf_locks_clear (NfLocks *locks)
 {
   for (guint i = 0; i < NF_LOCKS_STRIPES; i++)
-    pthread_mutex_destroy (&locks->stripes[i]);
+    {
+      pthread_mutex_destroy (&locks->stripes[i]);
+      pthread_mutex_destroy (&locks->turnstiles[i]);
+    }
 }
 
 /* Fids count up, so their low bits are as good as any hash; the multiplication parts parents and children that
@@ -40,6 +46,17 @@ insert_sorted (NfLockSet *set, guint8 stripe)
   set->n++;
 }
 
+/* Mutexes aren't fair: who lets one go and wants it again at once gets it, while those whom it wakes are still on
+ * their way, and a busy local writer would keep other sites' calls out for seconds. The next in turn holds the
+ * turnstile while he waits. */
+static void
+lock_fairly (NfLocks *locks, guint8 stripe)
+{
+  pthread_mutex_lock (&locks->turnstiles[stripe]);
+  pthread_mutex_lock (&locks->stripes[stripe]);
+  pthread_mutex_unlock (&locks->turnstiles[stripe]);
+}
+
 void
 nf_locks_take (NfLocks *locks, const NfFid *fids, guint n_fids, NfLockSet *ret_set)
 {
@@ -50,7 +67,7 @@ nf_locks_take (NfLocks *locks, const NfFid *fids, guint n_fids, NfLockSet *ret_s
     if (fids[i] != NF_FID_NONE)
       insert_sorted (&set, stripe_of (fids[i]));
   for (guint i = 0; i < set.n; i++)
-    pthread_mutex_lock (&locks->stripes[set.stripes[i]]);
+    lock_fairly (locks, set.stripes[i]);
   *ret_set = set;
 }
 

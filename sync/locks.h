@@ -16,6 +16,7 @@
 typedef struct
 {
   pthread_mutex_t stripes[NF_LOCKS_STRIPES];
+  pthread_mutex_t turnstiles[NF_LOCKS_STRIPES]; /* see locks.c */
 } NfLocks;
 
 /* The stripes that are held, in order and each once. */
