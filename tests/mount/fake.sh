@@ -231,6 +231,7 @@ check_stop ()
 check_dead ()
 {
   start /s="$dir/s"
+  ls "$mnt" > /dev/null # or it might not have come up yet
   kill -KILL "$pid"
   wait "$pid" 2> /dev/null
   exec {from}<&- {to}>&-
