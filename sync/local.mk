@@ -77,6 +77,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/replica-gate.c \
 	sync/replica-internal.h \
 	sync/replica-link.c \
+	sync/replica-narrow.c \
 	sync/replica-ops.c \
 	sync/replica-reads.c \
 	sync/replica-redo.c \

@@ -11,6 +11,7 @@
  *   replica.c        beginning and end, the position and who is told of it
  *   replica-link.c   subscription, receiving
  *   replica-ops.c    an op's way from the journal to the tree
+ *   replica-narrow.c what is known newer than the ops
  *   replica-redo.c   opening: what the last life left undone
  *   replica-gate.c   ops wait here until the kernel knows of those before them
  *   replica-reads.c  what may be served from the tree, and the marks
@@ -28,6 +29,8 @@
 #define NF_PUBLISH_MS 20
 /* How long an object without a name stays, at least. */
 #define NF_BURY_MS 1000
+/* How often the journal is looked at for what is too old. */
+#define NF_TRIM_MS 10000
 /* After a failure that somebody has to mend (no space, an I/O error at the primary). */
 #define NF_RETRY_MS 5000
 /* Deferred ops recorded with the position; after a crash whatever comes later is gone over again. */
@@ -101,6 +104,7 @@ struct NfReplica
   NfHeal *heal;
   guint unpublished; /* ops applied that the primary hasn't been told of */
   gint64 published_ms;
+  gint64 trimmed_ms;
   gboolean publish_due;
   NfPosition published;
 
@@ -143,6 +147,12 @@ int nf_replica_suspect_all (NfReplica *replica);
 
 /* replica-link.c */
 void nf_replica_subscribe (NfReplica *replica);
+
+/* replica-narrow.c */
+/* Leaves out of RECORD, a copy of OP's, what is known newer. FALSE: nothing is left. */
+gboolean nf_replica_narrow (NfReplica *replica, const NfOp *op, NfRecord *record, guint *flags);
+void nf_replica_note_times (NfReplica *replica, const NfRecord *record);
+void nf_replica_note_touched (NfReplica *replica, const NfRecord *record);
 
 /* replica-ops.c */
 /* The next op: RECORD and DATA point into OWNER. */

@@ -105,6 +105,11 @@ publish (NfReplica *replica)
 
   replica->published_ms = nf_replica_now_ms (replica);
   replica->unpublished = 0;
+  if (share->journal && replica->published_ms - replica->trimmed_ms >= NF_TRIM_MS)
+    {
+      replica->trimmed_ms = replica->published_ms;
+      nf_journal_trim (share->journal, nf_replica_position (replica).seq);
+    }
   if (share->tree && !replica->fresh && nf_replica_save (replica) != 0)
     nf_replica_retry_later (replica);
   nf_host_point (share->host, "replica-position");
