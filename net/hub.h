@@ -33,8 +33,8 @@ typedef enum
 #define NF_LINK_CREDIT_OPS (4 * 1024 * 1024)
 #define NF_LINK_CREDIT_BULK (16 * 1024 * 1024)
 /* `drained` is called when what is queued falls below this. */
-#define NF_LINK_LOW_WATER_OPS (1024 * 1024)
-#define NF_LINK_LOW_WATER_BULK (4 * 1024 * 1024)
+#define NF_LINK_LOW_WATER_OPS (128 * 1024)
+#define NF_LINK_LOW_WATER_BULK (2 * 1024 * 1024)
 /* A polite sender stops above twice the low water. One that doesn't loses the link here: it's
  * our own bug, and memory is bounded (G8). */
 #define NF_LINK_QUEUE_MAX (256 * 1024 * 1024)
