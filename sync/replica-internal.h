@@ -182,8 +182,8 @@ gboolean nf_op_lacks_bytes (const NfOp *op);
 gboolean nf_replica_gated (NfReplica *replica);
 /* Runs what is ready, as far as the gate lets it. */
 void nf_replica_run_ready (NfReplica *replica);
-/* The op just received, for its turn. RECORD and DATA point into OWNER. */
-void nf_replica_arrive (NfReplica *replica, GBytes *owner, NfSlice record, NfSlice data);
+/* The op just received, for its turn. Copies. */
+void nf_replica_arrive (NfReplica *replica, NfSlice record, NfSlice data);
 /* Takes the next op that arrived. FALSE: there is none, the journal has it if it is received. */
 gboolean nf_replica_take_arrived (NfReplica *replica);
 void nf_replica_gate_clear (NfReplica *replica);

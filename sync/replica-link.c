@@ -257,7 +257,7 @@ receive (NfReplica *replica, const NfMsg *msg)
     }
   if (!keep (replica, &record, bytes, data))
     return;
-  nf_replica_arrive (replica, msg->owner, bytes, is_aborted (data) ? NF_SLICE_NONE : data);
+  nf_replica_arrive (replica, bytes, is_aborted (data) ? NF_SLICE_NONE : data);
 }
 
 static guint64

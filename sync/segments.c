@@ -15,6 +15,12 @@ nf_segments_clear (NfSegments *segments)
   g_clear_pointer (&segments->array, g_array_unref);
 }
 
+gboolean
+nf_segment_is_wanted (const NfSegment *segment)
+{
+  return segment->state == NF_SEG_NONE || segment->stamp < segment->need;
+}
+
 guint
 nf_segments_count (const NfSegments *segments)
 {
@@ -90,13 +96,9 @@ join (NfSegments *segments, guint first, guint last)
 static void
 want_more (NfSegment *segment, guint64 need)
 {
+  if (!nf_segment_is_wanted (segment) && segment->stamp < need)
+    segment->asked = 0;
   segment->need = MAX (segment->need, need);
-  if (segment->state != NF_SEG_WANTED && segment->stamp < segment->need)
-    {
-      segment->state = NF_SEG_WANTED;
-      segment->stamp = 0;
-      segment->asked = 0;
-    }
 }
 
 void
@@ -125,6 +127,13 @@ nf_segments_want (NfSegments *segments, guint64 start, guint64 end, guint64 need
   join (segments, first, i + 1);
 }
 
+static gboolean
+takes (const NfSegment *segment, guint64 stamp)
+{
+  return segment->state == NF_SEG_NONE
+         || (segment->stamp < segment->need && segment->stamp < stamp);
+}
+
 void
 nf_segments_taking (const NfSegments *segments, guint64 start, guint64 end, guint64 stamp,
                     NfSegmentFunc func, gpointer data)
@@ -134,7 +143,7 @@ nf_segments_taking (const NfSegments *segments, guint64 start, guint64 end, guin
       const NfSegment *segment = nf_segments_at (segments, i);
       if (segment->start >= end)
         return;
-      if (segment->state == NF_SEG_WANTED && stamp >= segment->need)
+      if (takes (segment, stamp))
         func (MAX (start, segment->start), MIN (end, segment->end), data);
     }
 }
@@ -152,11 +161,12 @@ nf_segments_got (NfSegments *segments, guint64 start, guint64 end, guint64 stamp
     {
       NfSegment *segment = at (segments, i);
       segment->asked = 0;
-      if (segment->state != NF_SEG_WANTED || stamp < segment->need)
+      if (!takes (segment, stamp))
         continue;
       segment->state = state;
       segment->stamp = stamp;
-      segment->need = 0; /* has served its purpose, and neighbours can be joined */
+      if (stamp >= segment->need)
+        segment->need = 0; /* has served its purpose, and neighbours can be joined */
     }
   join (segments, first, i + 1);
 }
@@ -167,7 +177,7 @@ nf_segments_ask (NfSegments *segments, guint64 max, guint64 request, guint64 *re
 {
   for (guint i = 0; i < segments->array->len; i++)
     {
-      if (at (segments, i)->state != NF_SEG_WANTED || at (segments, i)->asked != 0)
+      if (!nf_segment_is_wanted (at (segments, i)) || at (segments, i)->asked != 0)
         continue;
       guint64 start = at (segments, i)->start;
       if (at (segments, i)->end - start > max)
@@ -186,7 +196,7 @@ nf_segments_asked (NfSegments *segments, guint64 request, NfSegmentFunc func, gp
   for (guint i = 0; i < segments->array->len; i++)
     {
       const NfSegment *segment = nf_segments_at (segments, i);
-      if (segment->state == NF_SEG_WANTED && segment->asked == request)
+      if (nf_segment_is_wanted (segment) && segment->asked == request)
         func (segment->start, segment->end, data);
     }
 }
@@ -204,7 +214,7 @@ gboolean
 nf_segments_complete (const NfSegments *segments)
 {
   for (guint i = 0; i < segments->array->len; i++)
-    if (nf_segments_at (segments, i)->state == NF_SEG_WANTED)
+    if (nf_segment_is_wanted (nf_segments_at (segments, i)))
       return FALSE;
   return TRUE;
 }
@@ -215,7 +225,7 @@ nf_segments_to_ask (const NfSegments *segments)
   for (guint i = 0; i < segments->array->len; i++)
     {
       const NfSegment *segment = nf_segments_at (segments, i);
-      if (segment->state == NF_SEG_WANTED && segment->asked == 0)
+      if (nf_segment_is_wanted (segment) && segment->asked == 0)
         return TRUE;
     }
   return FALSE;
@@ -229,7 +239,7 @@ nf_segments_missing (const NfSegments *segments)
   for (guint i = 0; i < segments->array->len; i++)
     {
       const NfSegment *segment = nf_segments_at (segments, i);
-      if (segment->state == NF_SEG_WANTED)
+      if (nf_segment_is_wanted (segment))
         missing += segment->end - segment->start;
     }
   return missing;
@@ -253,8 +263,8 @@ nf_segments_whole (const NfSegments *segments, guint64 end)
   for (guint i = 0; i < segments->array->len && offset < end; i++)
     {
       const NfSegment *segment = nf_segments_at (segments, i);
-      if (segment->start > offset
-          || (segment->state != NF_SEG_STAGED && segment->state != NF_SEG_HOLE))
+      if (segment->start > offset || nf_segment_is_wanted (segment)
+          || segment->state == NF_SEG_LOCAL)
         return FALSE;
       offset = segment->end;
     }
@@ -267,7 +277,7 @@ nf_segments_covered (const NfSegments *segments, guint64 start, guint64 end, gui
   for (guint i = find (segments, start); start < end && i < segments->array->len; i++)
     {
       const NfSegment *segment = nf_segments_at (segments, i);
-      if (segment->start > start || segment->state == NF_SEG_WANTED || segment->stamp < seq)
+      if (segment->start > start || segment->state == NF_SEG_NONE || segment->stamp < seq)
         return FALSE;
       start = segment->end;
     }

@@ -3,11 +3,12 @@
 
 #include <glib.h>
 
-/* What is wanted of a file's content, and how far it has come: disjoint segments in order of offset. No I/O here. */
+/* What is wanted of a file's content, and how far it has come: disjoint segments in order of offset. Content that has
+ * become too old while it came is kept until newer comes: it will do for the ops up to its stamp. No I/O here. */
 
 typedef enum
 {
-  NF_SEG_WANTED, /* not here yet */
+  NF_SEG_NONE,   /* not here yet */
   NF_SEG_STAGED, /* in the staging file */
   NF_SEG_HOLE,   /* zeros, or past the end */
   NF_SEG_LOCAL,  /* the file's own content turned out to be right */
@@ -18,8 +19,8 @@ typedef struct
   guint64 start;
   guint64 end;
   guint64 need;  /* content as of this seq at least */
-  guint64 stamp; /* as of which it is, unless WANTED */
-  guint64 asked; /* WANTED: the request that is to bring it, or 0 */
+  guint64 stamp; /* as of which it is */
+  guint64 asked; /* the request that is to bring it, or 0 */
   NfSegState state;
 } NfSegment;
 
@@ -27,6 +28,9 @@ typedef struct
 {
   GArray *array; /* of NfSegment */
 } NfSegments;
+
+/* It isn't here, or too old. */
+gboolean nf_segment_is_wanted (const NfSegment *segment);
 
 void nf_segments_init (NfSegments *segments);
 void nf_segments_clear (NfSegments *segments);
@@ -37,7 +41,7 @@ typedef void (*NfSegmentFunc) (guint64 start, guint64 end, gpointer data);
 /* The parts of START to END that nf_segments_got() would take. */
 void nf_segments_taking (const NfSegments *segments, guint64 start, guint64 end, guint64 stamp,
                          NfSegmentFunc func, gpointer data);
-/* START to END has come, as of STAMP. What isn't wanted is ignored; what is needed newer has to be asked for again. */
+/* START to END has come, as of STAMP. What isn't wanted is ignored; what is needed newer is taken and has to be asked for again. */
 void nf_segments_got (NfSegments *segments, guint64 start, guint64 end, guint64 stamp,
                       NfSegState state);
 /* The first segment that nobody has been asked for, of MAX bytes at most: marks it as asked by REQUEST. */

@@ -95,7 +95,7 @@ write_over_segment (Switch *sw, const NfOp *op, const NfSegment *segment, guint6
   if (segment->stamp >= op->position.seq)
     return 0;
   /* What is still wanted is wanted by later ops, and will have this one in it. */
-  if (segment->state == NF_SEG_LOCAL || segment->state == NF_SEG_WANTED)
+  if (segment->state == NF_SEG_LOCAL || segment->state == NF_SEG_NONE)
     return write_part (sw->file, op, start, end);
   /* A hole with something over it is a staged part with holes. */
   ((NfSegment *)segment)->state = NF_SEG_STAGED;
@@ -200,7 +200,7 @@ copy_segments (Switch *sw, guint64 from, guint64 until)
       const NfSegment *segment = nf_segments_at (&transfer->segments, i);
       guint64 start = MAX (segment->start, from);
       guint64 end = MIN (MIN (segment->end, sw->size), until);
-      if (start >= end || segment->state == NF_SEG_LOCAL || segment->state == NF_SEG_WANTED)
+      if (start >= end || segment->state == NF_SEG_LOCAL || segment->state == NF_SEG_NONE)
         continue;
       if (segment->state == NF_SEG_STAGED)
         err = copy_segment (transfer->staging, sw->file, start, end);

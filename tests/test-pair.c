@@ -529,3 +529,32 @@ Test (pair, a_save_by_rename_is_seen_whole_or_not_at_all)
   cr_assert_eq (expect_one_version (world->dirs[1]), 'F');
   world_free (world);
 }
+
+/* Each write is too large to travel with its op, and there is always one under way. */
+Test (pair, a_file_that_is_written_to_all_the_time_does_not_hold_up_the_position)
+{
+  World *world = world_new (4);
+  g_autofree guint8 *buffer = g_malloc0 (BIG);
+  NfShareStatus status;
+
+  nf_sim_delays (world->sim, 40);
+  connect_all (world);
+  nf_sim_run (world->sim, 1000);
+  NfFid fid = make_file (world, world->sites[0], "image");
+  for (guint i = 0; i < 1000; i++)
+    {
+      NfMsg msg = { .type = NF_MSG_WRITE };
+      memset (buffer, 'a' + (int)chance (world, 26), 70000);
+      msg.head.share = 7;
+      msg.write.fid = fid;
+      msg.write.offset = chance (world, 500000);
+      msg.write.data = nf_slice (buffer, 70000);
+      cr_assert_eq (nf_sim_call (world->sites[0], &msg, NULL), 0);
+      nf_sim_run (world->sim, 10);
+    }
+  nf_share_status (world->sites[1]->share, &status);
+  cr_assert_lt (status.lag_ops, 400, "%" G_GUINT64_FORMAT " ops behind", status.lag_ops);
+  nf_sim_run (world->sim, 20000);
+  compare_dirs (world, 4);
+  world_free (world);
+}
