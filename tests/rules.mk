@@ -28,6 +28,18 @@ endif
 check-long: all $(check_PROGRAMS)
 	NF_LONG=1 $(MAKE) check-TESTS TESTS='$(long_tests)' TEST_SUITE_LOG=test-suite-long.log
 
+# Tests with several sites that are worth repeating where programs are slow, as under a sanitizer.
+few_site_tests = tests/sites/maildir.sh tests/sites/order.sh tests/sites/none.sh \
+	tests/sites/verbs.sh
+one_site_tests = $(unit_tests) $(filter-out tests/sites/%,$(script_tests))
+
+check-few: all $(check_PROGRAMS)
+	$(MAKE) check-TESTS TESTS='$(one_site_tests) $(few_site_tests)'
+
+# "make distcheck" without the tests with several sites, which "make check" has.
+distcheck-few:
+	$(MAKE) distcheck TESTS='$(one_site_tests)'
+
 check-stress: $(stress_programs)
 	@test -n "$(strip $(stress_programs))" || { echo 'There is no stress program.' >&2; exit 1; }
 	@for program in $(stress_programs); do \
@@ -48,4 +60,4 @@ bench: all $(bench_programs)
 	@NF_SRC='$(abs_top_srcdir)'; NF_BUILD='$(abs_top_builddir)'; export NF_SRC NF_BUILD; \
 	for bench in $(bench_scripts); do bash $(srcdir)/$$bench || exit 1; done
 
-.PHONY: check-long check-stress check-fuzz check-layering build-extra bench
+.PHONY: check-few check-long distcheck-few check-stress check-fuzz check-layering build-extra bench
