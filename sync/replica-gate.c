@@ -3,6 +3,8 @@
 
 #include "sync/replica-internal.h"
 
+#include <string.h>
+
 /* The gate between the journal and the tree: no op is applied before the kernel here has been told of what the ops
  * before it changed. Otherwise a program could find a later op in what it looks up anew and miss an earlier one in what
  * its kernel still has cached, and see a state that never was (G2).
@@ -52,17 +54,24 @@ nf_replica_gated (NfReplica *replica)
 }
 
 void
-nf_replica_arrive (NfReplica *replica, GBytes *owner, NfSlice record, NfSlice data)
+nf_replica_arrive (NfReplica *replica, NfSlice record, NfSlice data)
 {
   NfPosition position = replica->received;
 
   if (replica->loaded.seq + replica->arrived.length + 1 != position.seq
       || replica->arrived.length >= ARRIVED_MAX || replica->arrived_cost >= ARRIVED_COST_MAX)
     return; /* there is a backlog: it comes from the journal in its turn */
+  /* A copy: the message itself counts against the link's credit as long as it is kept, and answers have to come
+   * through however much waits here. */
+  guint8 *copy = g_malloc (record.len + data.len);
+  memcpy (copy, record.data, record.len);
+  if (data.len > 0)
+    memcpy (copy + record.len, data.data, data.len);
   Arrived *arrived = g_new (Arrived, 1);
-  *arrived = (Arrived){ position, g_bytes_ref (owner), record, data };
+  *arrived = (Arrived){ position, g_bytes_new_take (copy, record.len + data.len),
+                        nf_slice (copy, record.len), nf_slice (copy + record.len, data.len) };
   g_queue_push_tail (&replica->arrived, arrived);
-  replica->arrived_cost += g_bytes_get_size (owner);
+  replica->arrived_cost += record.len + data.len;
 }
 
 gboolean
