@@ -422,8 +422,10 @@ remove_leftover (NfReconcile *reconcile, NfSlice name)
 
   if (err != 0)
     return err == -ENOENT ? 0 : err;
-  err = attr.fid == NF_FID_NONE ? put_away (reconcile, name)
-                                : nf_tree_unplace (tree, reconcile->fid, name);
+  if (attr.fid == NF_FID_NONE || replica->parted)
+    err = put_away (reconcile, name);
+  else
+    err = nf_tree_unplace (tree, reconcile->fid, name);
   if (err == 0 && attr.fid != NF_FID_NONE)
     note_lost (replica, attr.fid);
   nf_apply_invalidate_name (replica->share, reconcile->fid, name);

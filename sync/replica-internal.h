@@ -77,6 +77,8 @@ struct NfReplica
   gboolean closed;
   gboolean subscribed; /* ops that come now follow what is received */
   gboolean fresh;      /* nothing here is known to be right: compare */
+  gboolean
+      parted; /* what is compared had ops that the primary doesn't have: nothing of it is thrown away (G6) */
   gboolean no_space;
   gboolean retry_due;
   NfPosition received; /* the end of the journal */
@@ -140,6 +142,7 @@ gboolean nf_replica_send (NfReplica *replica, gboolean bulk, const NfMsg *msg);
 void nf_replica_tell_readers (NfReplica *replica);
 /* Everything that can go on now goes on. At the end of whatever changed something. */
 void nf_replica_settle (NfReplica *replica);
+void nf_replica_set_parted (NfReplica *replica, gboolean parted);
 /* Records the position (with the deferred ops) in the index. */
 int nf_replica_save (NfReplica *replica);
 /* Nothing here is known to be right: everything is to be compared. */

@@ -114,6 +114,16 @@ subscribed (NfReplica *replica, const NfMsg *msg)
 
   if (msg->subscribed.verdict == NF_VERDICT_COMPARE)
     {
+      if (replica->share->tree && !replica->fresh
+          && replica->received.seq > msg->subscribed.position.seq)
+        {
+          g_warning ("share %s: this site has ops up to %" G_GUINT64_FORMAT
+                     ", the primary only up to %" G_GUINT64_FORMAT
+                     ": what the primary doesn't have is put into quarantine",
+                     replica->share->conf.name, replica->received.seq,
+                     msg->subscribed.position.seq);
+          nf_replica_set_parted (replica, TRUE);
+        }
       int err = begin_anew (replica, msg->subscribed.position);
       if (err != 0)
         {

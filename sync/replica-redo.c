@@ -202,6 +202,9 @@ nf_replica_recover (NfReplica *replica, GError **error)
 {
   int err;
   gboolean whole = is_whole (replica, &err);
+  g_autoptr (GBytes) parted = nf_index_get_meta (replica->share->index, "parted");
+
+  replica->parted = parted != NULL;
 
   if (err == 0)
     err = whole && restore_position (replica) ? redo (replica) : compare_all (replica);

@@ -201,8 +201,21 @@ nf_replica_settle (NfReplica *replica)
   while (replica->ready.length > 0 && !nf_replica_gated (replica));
   nf_replica_sweep_stamps (replica);
   nf_replica_bury (replica);
+  if (replica->parted && nf_index_suspects (replica->share->index) == 0)
+    nf_replica_set_parted (replica, FALSE);
   nf_replica_tell_readers (replica);
   publish_soon (replica);
+}
+
+void
+nf_replica_set_parted (NfReplica *replica, gboolean parted)
+{
+  if (replica->parted == parted)
+    return;
+  replica->parted = parted;
+  /* If it can't be recorded, less is kept after a crash than could have been; the comparison itself doesn't need it. */
+  (void)nf_index_set_meta (replica->share->index, "parted",
+                           parted ? nf_slice_str ("1") : NF_SLICE_NONE);
 }
 
 static void

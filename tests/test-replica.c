@@ -501,3 +501,28 @@ Test (replica, suspects_are_not_served)
   cr_assert_eq (status.suspects, 0);
   world_free (world);
 }
+
+Test (replica, what_only_it_had_is_kept_when_the_primary_is_behind_it)
+{
+  World *world = world_new ();
+  NfPosition before = world->last;
+
+  begin_empty (world);
+  send_create (world, 10, NF_FID_ROOT, "f", S_IFREG | 0644, 0);
+  send_data (world, 10, 0, 4, 4, "mine");
+  nf_sim_cut (world->sim, "a", "b");
+  nf_sim_connect (world->sim, "a", "b");
+  run (world);
+  world->last = before;
+  world->last.epoch++;
+  send_subscribed (world, NF_VERDICT_COMPARE, world->last);
+  answer_list (world, make_attr (NF_FID_ROOT, S_IFDIR | 0755, 0), NULL, 0);
+  cr_assert_not (exists (world, "f"));
+  g_autofree char *quarantine = g_build_filename (world->dir, ".nearfs", "quarantine", NULL);
+  g_autoptr (GDir) kept = g_dir_open (quarantine, 0, NULL);
+  cr_assert (kept && g_dir_read_name (kept) != NULL, "what only the replica had was thrown away");
+  NfShareStatus status;
+  nf_share_status (world->site->share, &status);
+  cr_assert_eq (status.suspects, 0);
+  world_free (world);
+}
