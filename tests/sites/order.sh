@@ -16,7 +16,7 @@ in_order ()
   mkdir "$(at london)/$name"
   wait_in_step
   for site in nyc tokyo; do
-    job "read-$site" "$NF_WORK" order-read "$(at "$site")/$name" "$changes" $(($(long 60 200) * NF_SLOW))
+    job "read-$site" "$NF_WORK" order-read "$(at "$site")/$name" "$changes" $(($(long 60 200) * NF_SLOW)) "${2:-each}"
   done
   job write "$NF_WORK" order-write "$(at london)/$name" "$changes"
 }
@@ -29,7 +29,7 @@ in_order_ok ()
   step "$1: in order"
 }
 
-in_order alone
+in_order alone "${NF_TOGETHER:-each}"
 in_order_ok "$changes changes"
 
 copies ()
