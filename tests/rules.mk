@@ -29,7 +29,7 @@ check-long: all $(check_PROGRAMS)
 	NF_LONG=1 $(MAKE) check-TESTS TESTS='$(long_tests)' TEST_SUITE_LOG=test-suite-long.log
 
 # Tests with several sites that are worth repeating where programs are slow, as under a sanitizer.
-few_site_tests = tests/sites/maildir.sh tests/sites/order.sh tests/sites/none.sh \
+few_site_tests = tests/sites/maildir.sh tests/sites/cut.sh tests/sites/none.sh \
 	tests/sites/verbs.sh
 one_site_tests = $(unit_tests) $(filter-out tests/sites/%,$(script_tests))
 
