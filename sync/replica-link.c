@@ -100,6 +100,7 @@ begin_anew (NfReplica *replica, NfPosition start)
   replica->received = replica->loaded = start;
   pthread_mutex_lock (&replica->lock);
   replica->applied = start;
+  replica->taken_seq = start.seq;
   nf_replica_unmark (replica, start.seq, TRUE);
   pthread_mutex_unlock (&replica->lock);
   replica->fresh = FALSE;

@@ -114,32 +114,6 @@ nf_replica_unmark (NfReplica *replica, guint64 seq, gboolean all)
   g_atomic_int_set (&replica->n_marks, (gint)g_hash_table_size (replica->marks));
 }
 
-gboolean
-nf_replica_mark (NfReplica *replica, guint64 seq, const NfFid *fids, guint n_fids,
-                 const NfNameRef *names, guint n_names)
-{
-  pthread_mutex_lock (&replica->lock);
-  /* Of ops taken in, those that aren't applied are in `undone_seqs`; what comes later is above all of them. */
-  gboolean applied
-      = seq <= replica->applied.seq
-        || (seq <= replica->taken_seq && !g_hash_table_contains (replica->undone_seqs, &seq));
-  if (!applied)
-    {
-      for (guint i = 0; i < n_fids; i++)
-        add_mark (replica, seq, nf_key_fid (fids[i]), fids[i]);
-      for (guint i = 0; i < n_names; i++)
-        {
-          add_mark (replica, seq, nf_key_name (names[i].parent, names[i].name), NF_FID_NONE);
-          /* The listing, as if it were the empty name; and the directory's own times. */
-          add_mark (replica, seq, nf_key_name (names[i].parent, NF_SLICE_NONE), NF_FID_NONE);
-          add_mark (replica, seq, nf_key_fid (names[i].parent), names[i].parent);
-        }
-      g_atomic_int_set (&replica->n_marks, (gint)g_hash_table_size (replica->marks));
-    }
-  pthread_mutex_unlock (&replica->lock);
-  return applied;
-}
-
 static gboolean
 is_marked (NfReplica *replica, guint64 key)
 {
@@ -209,6 +183,37 @@ is_trusted (NfReplica *replica, NfFid fid, guint32 mask)
       fid = parent;
     }
   return TRUE;
+}
+
+gboolean
+nf_replica_mark (NfReplica *replica, guint64 seq, const NfFid *fids, guint n_fids,
+                 const NfNameRef *names, guint n_names)
+{
+  pthread_mutex_lock (&replica->lock);
+  /* Of ops taken in, those that aren't applied are in `undone_seqs`; what comes later is above all of them. */
+  gboolean applied
+      = seq <= replica->applied.seq
+        || (seq <= replica->taken_seq && !g_hash_table_contains (replica->undone_seqs, &seq));
+  if (!applied)
+    {
+      for (guint i = 0; i < n_fids; i++)
+        add_mark (replica, seq, nf_key_fid (fids[i]), fids[i]);
+      for (guint i = 0; i < n_names; i++)
+        {
+          add_mark (replica, seq, nf_key_name (names[i].parent, names[i].name), NF_FID_NONE);
+          /* The listing, as if it were the empty name; and the directory's own times. */
+          add_mark (replica, seq, nf_key_name (names[i].parent, NF_SLICE_NONE), NF_FID_NONE);
+          add_mark (replica, seq, nf_key_fid (names[i].parent), names[i].parent);
+        }
+      g_atomic_int_set (&replica->n_marks, (gint)g_hash_table_size (replica->marks));
+    }
+  pthread_mutex_unlock (&replica->lock);
+  /* Applied, or within what is still to be compared: that isn't to be shown. */
+  for (guint i = 0; applied && replica->share->tree && i < n_fids; i++)
+    if (nf_index_suspects (replica->share->index) > 0
+        && !is_trusted (replica, fids[i], NF_SUSPECT_ATTR))
+      return FALSE;
+  return applied;
 }
 
 void

@@ -176,7 +176,8 @@ nf_replica_tell_readers (NfReplica *replica)
     default:
       break;
     }
-  g_strlcpy (replica->state, replica->subscribed ? state : "cut off", sizeof replica->state);
+  g_strlcpy (replica->state, replica->subscribed || replica->no_space ? state : "cut off",
+             sizeof replica->state);
   if (replica->share->tree)
     nf_heal_progress (replica->heal, &replica->filled, &replica->fill_total);
   pthread_mutex_unlock (&replica->lock);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@ typedef struct
   NfSimSite *primary; /* the test, "a" */
   char *dir;
   NfPosition last; /* of what the test has sent */
+  GPtrArray *ops;  /* of NfMsg: all that was sent, the first is seq 101 */
 } World;
 
 static const char *const members[] = { "a", NULL };
@@ -43,6 +45,7 @@ world_new (void)
   world->primary = nf_sim_site (world->sim, "a");
   world->dir = nf_sim_make_dir ();
   world->last = (NfPosition){ 1, 100, 77 };
+  world->ops = g_ptr_array_new_with_free_func ((GDestroyNotify)nf_msg_free);
   open_replica (world);
   return world;
 }
@@ -52,6 +55,7 @@ world_free (World *world)
 {
   nf_sim_free (world->sim);
   nf_sim_remove_dir (world->dir);
+  g_ptr_array_unref (world->ops);
   g_free (world);
 }
 
@@ -148,6 +152,7 @@ send_op (World *world, NfRecord *record, NfSlice data)
   msg.op.share = 7;
   msg.op.record = nf_buf_slice (&buf);
   msg.op.data = data;
+  g_ptr_array_add (world->ops, nf_msg_dup (&msg));
   nf_sim_send (world->sim, "a", "b", FALSE, &msg);
   run (world);
 }
@@ -524,5 +529,64 @@ Test (replica, what_only_it_had_is_kept_when_the_primary_is_behind_it)
   NfShareStatus status;
   nf_share_status (world->site->share, &status);
   cr_assert_eq (status.suspects, 0);
+  world_free (world);
+}
+
+/* Answers a subscription, if there is one, as a primary does that has all the ops in its journal. */
+static void
+resume (World *world)
+{
+  g_autoptr (NfMsg) subscribe = take (world, NF_MSG_SUBSCRIBE);
+
+  if (!subscribe)
+    return;
+  NfPosition position = subscribe->subscribe.position;
+  cr_assert_geq (position.seq, 100);
+  send_subscribed (world, NF_VERDICT_CONTINUE, position);
+  for (guint i = (guint)(position.seq - 100); i < world->ops->len; i++)
+    nf_sim_send (world->sim, "a", "b", FALSE, world->ops->pdata[i]);
+}
+
+/* A filesystem of that size of its own for the replica; it goes with the process's mount namespace, if not before. */
+static void
+mount_small (World *world, const char *options)
+{
+  if (geteuid () != 0)
+    cr_skip_test ("needs root, to mount a small filesystem");
+  nf_sim_close (world->site);
+  cr_assert_eq (mount ("small", world->dir, "tmpfs", 0, options), 0, "%s", g_strerror (errno));
+  open_replica (world);
+}
+
+Test (replica, without_space_it_waits_and_drops_nothing)
+{
+  World *world = world_new ();
+  g_autofree char *data = g_strnfill (60000, 'x');
+  NfShareStatus status;
+
+  mount_small (world, "size=2m");
+  begin_empty (world);
+  send_create (world, 10, NF_FID_ROOT, "f", S_IFREG | 0644, 0);
+  for (guint i = 0; i < 50; i++)
+    send_data (world, 10, i * 60000, 60000, (i + 1) * 60000, data);
+  nf_share_status (world->site->share, &status);
+  cr_assert_str_eq (status.state, "no space");
+  cr_assert_lt (status.position.seq, world->last.seq);
+  cr_assert_eq (mount (NULL, world->dir, NULL, MS_REMOUNT, "size=32m"), 0, "%s",
+                g_strerror (errno));
+  for (guint i = 0; i < 200; i++)
+    {
+      resume (world);
+      run (world);
+    }
+  nf_share_status (world->site->share, &status);
+  cr_assert_str_neq (status.state, "no space");
+  cr_assert_eq (status.position.seq, world->last.seq,
+                "at %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT, status.position.seq,
+                world->last.seq);
+  g_autofree char *content = read_file (world, "f");
+  cr_assert_eq (strlen (content), 50 * 60000);
+  nf_sim_close (world->site);
+  cr_assert_eq (umount2 (world->dir, MNT_DETACH), 0);
   world_free (world);
 }
