@@ -19,7 +19,7 @@ nf_handle_new (NfNode *node, NfFile *file, int flags)
   pthread_mutex_lock (&volume->lock);
   g_queue_push_tail_link (&volume->handles, &handle->volume_link);
   handle->node_next = node->handles;
-  node->handles = handle;
+  g_atomic_pointer_set (&node->handles, handle);
   pthread_mutex_unlock (&volume->lock);
   return handle;
 }
@@ -50,7 +50,7 @@ unlink_handle (NfVolume *volume, NfHandle *handle)
 
   while (*link != handle)
     link = &(*link)->node_next;
-  *link = handle->node_next;
+  g_atomic_pointer_set (link, handle->node_next);
   g_queue_unlink (&volume->handles, &handle->volume_link);
 }
 

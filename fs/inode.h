@@ -20,7 +20,7 @@ struct NfNode
   guint32 mode;       /* as last told to the kernel; atomic */
   guint64 backing; /* inode number of what was opened under it first; guarded by the table's lock */
   gsize parent;    /* number of the node in which it was last found, which may be gone; atomic */
-  NfHandle *handles; /* open ones; guarded by the volume's lock */
+  NfHandle *handles; /* open ones; guarded by the volume's lock, set atomically */
   gint detached;     /* atomic */
 };
 

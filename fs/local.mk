@@ -34,6 +34,7 @@ fs_libnffs_a_SOURCES = \
 	fs/log.h \
 	fs/mark.c \
 	fs/mark.h \
+	fs/mount-check.c \
 	fs/mount-options.c \
 	fs/mount-options.h \
 	fs/mount-private.h \

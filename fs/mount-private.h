@@ -13,6 +13,7 @@
  *
  *   mount.c      mounting, the loop, stopping; shares come and go
  *   guard.c      a process that ends the connection if we are killed
+ *   mount-check.c  why there can be no mount
  *   init.c       what is agreed with the kernel
  *   request.c    a request on its way: call, interruption, reply
  *   reply.c      attributes, and how long the kernel may believe them
@@ -73,6 +74,10 @@ void nf_mount_init (void *userdata, struct fuse_conn_info *conn);
 int nf_mount_hook_io (NfMount *mount);
 /* "Any name may have changed": 0, or -errno where the kernel doesn't know this. */
 int nf_mount_notify_epoch (NfMount *mount);
+
+/* mount-check.c */
+/* Can there be a mount on PATH, which is absolute and real? */
+gboolean nf_mount_check (const char *path, GError **error);
 
 /* mount.c */
 /* The volume of SHARE, a new reference, or NULL. */

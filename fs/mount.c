@@ -48,75 +48,6 @@ log_fuse (enum fuse_log_level level, const char *format, va_list args)
 
 /* ---- mounting ---- */
 
-static gboolean
-check_device (GError **error)
-{
-  int fd = open ("/dev/fuse", O_RDWR | O_CLOEXEC);
-
-  if (fd >= 0)
-    {
-      (void)close (fd);
-      return TRUE;
-    }
-  int err = errno;
-  if (err == ENOENT || err == ENODEV || err == ENXIO)
-    g_set_error (error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
-                 "/dev/fuse isn't there: this kernel or container has no FUSE (try \"modprobe "
-                 "fuse\", or give the container the device)");
-  else
-    g_set_error (error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
-                 "/dev/fuse can't be opened: %s (it should have mode 0666; in a container the "
-                 "device must be allowed)",
-                 g_strerror (err));
-  return FALSE;
-}
-
-static gboolean
-check_mountpoint (const char *path, GError **error)
-{
-  struct stat st;
-
-  if (stat (path, &st) != 0)
-    {
-      int err = errno;
-      if (err == ENOTCONN)
-        g_set_error (error, G_IO_ERROR, G_IO_ERROR_BUSY,
-                     "%s is a mount whose server has gone; take it away with \"fusermount3 -u -z "
-                     "%s\"",
-                     path, path);
-      else
-        g_set_error (error, G_IO_ERROR, g_io_error_from_errno (err), "%s: %s", path,
-                     g_strerror (err));
-      return FALSE;
-    }
-  if (S_ISDIR (st.st_mode))
-    return TRUE;
-  g_set_error (error, G_IO_ERROR, G_IO_ERROR_NOT_DIRECTORY, "%s isn't a directory", path);
-  return FALSE;
-}
-
-static gboolean
-check_not_mounted (const char *path, GError **error)
-{
-  g_autofree char *info = NULL;
-
-  if (!g_file_get_contents ("/proc/self/mountinfo", &info, NULL, NULL))
-    return TRUE; /* then the kernel will have to say */
-  g_auto (GStrv) lines = g_strsplit (info, "\n", -1);
-  for (char **line = lines; *line; line++)
-    {
-      g_auto (GStrv) fields = g_strsplit (*line, " ", 6);
-      if (g_strv_length (fields) < 6 || !strstr (fields[5], " fuse.nearfs "))
-        continue;
-      g_autofree char *where = g_strcompress (fields[4]);
-      if (!g_str_equal (where, path))
-        continue;
-      g_set_error (error, G_IO_ERROR, G_IO_ERROR_BUSY, "nearfs is mounted on %s already", path);
-      return FALSE;
-    }
-  return TRUE;
-}
-
 static void
 add_option (struct fuse_args *args, const char *option)
 {
@@ -193,15 +124,16 @@ start_session_or_say (NfMount *mount, const NfMountOptions *options, GError **er
 NfMount *
 nf_mount_new (const NfMountOptions *options, GError **error)
 {
-  g_autofree char *path = g_canonicalize_filename (options->mountpoint, NULL);
+  char *path = realpath (options->mountpoint, NULL); /* as it stands in the mount table */
+  g_autofree char *mountpoint
+      = path ? g_strdup (path) : g_canonicalize_filename (options->mountpoint, NULL);
   g_autoptr (NfMount) mount = NULL;
 
-  if (!check_mountpoint (path, error) || !check_not_mounted (path, error) || !check_device (error))
+  free (path);
+  if (!nf_mount_check (mountpoint, error))
     return NULL;
-  char *real = realpath (path, NULL); /* as it stands in the mount table */
   mount = g_new0 (NfMount, 1);
-  mount->mountpoint = g_strdup (real ? real : path);
-  free (real);
+  mount->mountpoint = g_steal_pointer (&mountpoint);
   mount->threads = options->threads > 0 ? options->threads : NF_MOUNT_THREADS;
   mount->uid = geteuid ();
   mount->gid = getegid ();

@@ -231,11 +231,12 @@ check_stop ()
 check_dead ()
 {
   start /s="$dir/s"
-  ls "$mnt" > /dev/null # or it might not have come up yet
+  exec 6< "$mnt/s" # keeps the guard from taking it away
   kill -KILL "$pid"
   wait "$pid" 2> /dev/null
   exec {from}<&- {to}>&-
   check_fails 'a dead mount' 'fusermount3 -u -z' "$program" "$mnt" /s="$dir/s"
+  exec 6<&-
   fusermount3 -u -z "$mnt"
 }
 

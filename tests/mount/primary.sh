@@ -6,6 +6,8 @@ set -u
 . "${NF_SRC:-.}/tests/mount/lib.sh"
 
 nearfs=$(realpath "$build/nearfs")
+build=$(realpath "$build")
+self=$(realpath "$0")
 
 # start: the daemon, with shares /work and /more, mounted on $mnt.
 start ()
@@ -222,7 +224,7 @@ if [ "$(id -u)" = 0 ] && [ -z "${NF_AS_USER:-}" ]; then
   # As a normal user, by fusermount3.
   chmod 1777 "$dir"
   NF_AS_USER=1 setpriv --reuid nobody --regid nogroup --clear-groups \
-    env TMPDIR="$dir" bash "$0" || fail 'as a normal user'
+    env TMPDIR="$dir" bash "$self" || fail 'as a normal user'
 else
   run
 fi
