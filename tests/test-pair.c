@@ -558,3 +558,91 @@ Test (pair, a_file_that_is_written_to_all_the_time_does_not_hold_up_the_position
   compare_dirs (world, 4);
   world_free (world);
 }
+
+/* ---- read your writes ---- */
+
+/* What NAME in the root is at SITE: its fid, or 0; RET_SIZE its size. */
+static NfFid
+look_up (NfSimSite *site, const char *name, guint64 *ret_size)
+{
+  NfMsg msg = { .type = NF_MSG_LOOKUP };
+  NfMsg answer;
+
+  msg.head.share = 7;
+  msg.lookup.parent = NF_FID_ROOT;
+  msg.lookup.name = nf_slice_str (name);
+  int status = nf_sim_call (site, &msg, &answer);
+  cr_assert (status == 0 || status == -ENOENT, "%s: %d", name, status);
+  NfFid fid = status == 0 ? answer.answer.attr.fid : NF_FID_NONE;
+  *ret_size = answer.answer.attr.size;
+  nf_msg_clear (&answer);
+  return fid;
+}
+
+static void
+expect_content (NfSimSite *site, NfFid fid, guint8 value, gsize len)
+{
+  NfMsg msg = { .type = NF_MSG_READ };
+  NfMsg answer;
+
+  msg.head.share = 7;
+  msg.read.fid = fid;
+  msg.read.size = BIG;
+  cr_assert_eq (nf_sim_call (site, &msg, &answer), 0);
+  cr_assert_eq (answer.answer.data.len, len, "%zu of %zu bytes", answer.answer.data.len, len);
+  for (gsize i = 0; i < len; i++)
+    cr_assert_eq (answer.answer.data.data[i], value, "at %zu", i);
+  nf_msg_clear (&answer);
+}
+
+static void
+expect_own_work (World *world, guint round)
+{
+  NfSimSite *site = world->sites[1];
+  g_autofree guint8 *buffer = g_malloc (BIG);
+  gsize len = 1 + chance (world, chance (world, 3) == 0 ? BIG - 1 : 3000);
+  g_autofree char *old = g_strdup_printf ("old%u", round % 7);
+  g_autofree char *name = g_strdup_printf ("file%u", round % 5);
+  guint8 value = (guint8)('A' + round % 26);
+  guint64 size;
+
+  memset (buffer, value, len);
+  NfFid fid = make_file (world, site, old);
+  cr_assert_eq (look_up (site, old, &size), fid);
+  write_file (site, fid, buffer, len);
+  expect_content (site, fid, value, len);
+  cr_assert_eq (look_up (site, old, &size), fid);
+  cr_assert_eq (size, len);
+  rename_file (site, old, name);
+  cr_assert_eq (look_up (site, old, &size), NF_FID_NONE);
+  cr_assert_eq (look_up (site, name, &size), fid);
+  cr_assert_eq (size, len);
+  expect_content (site, fid, value, len);
+}
+
+Test (pair, a_site_sees_its_own_changes_at_once)
+{
+  for (guint32 seed = 1; seed <= 5; seed++)
+    {
+      World *world = world_new (seed);
+      g_autofree guint8 *buffer = g_malloc (BIG + 1);
+
+      /* Something to be filled with meanwhile, and others' work. */
+      for (guint i = 0; i < 300; i++)
+        {
+          call_something (world, buffer);
+          nf_sim_run (world->sim, 1);
+        }
+      nf_sim_delays (world->sim, 30);
+      connect_all (world);
+      while (!nf_sim_connected (world->sim, "a", "b"))
+        nf_sim_run (world->sim, 10);
+      for (guint round = 0; round < 60; round++)
+        {
+          expect_own_work (world, round);
+          call_something (world, buffer);
+        }
+      settle (world, seed);
+      world_free (world);
+    }
+}
