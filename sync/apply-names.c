@@ -127,6 +127,14 @@ ensure_here (Names *names, guint i)
 }
 
 int
+nf_apply_confirm (NfShare *share, NfFid fid, NfFid parent, NfSlice name)
+{
+  if (nf_index_has_name (share->index, fid, parent, name))
+    return 0;
+  return nf_index_add_name (share->index, fid, parent, name);
+}
+
+int
 nf_apply_place (NfShare *share, NfFid fid, NfFid parent, NfSlice name)
 {
   char old_name[NF_NAME_LEN_MAX + 1];
@@ -155,7 +163,7 @@ set_name (Names *names, guint i)
     return err == -ESTALE ? 0 : err; /* no such parent here: its listing will tell */
   touch (names, is);
   if (is == name->fid)
-    return 0;
+    return is == NF_FID_NONE ? 0 : nf_apply_confirm (names->share, is, name->parent, name->name);
   if (name->fid == NF_FID_NONE)
     return nf_tree_unplace (names->share->tree, name->parent, name->name);
   err = ensure_here (names, i);

@@ -24,6 +24,9 @@ gboolean nf_apply_here (NfShare *share, NfFid fid);
 /* Gives FID the name, wherever it is now. A directory leaves the place where it was, whose mtime stays: the op that
  * moves it from there will set that. */
 int nf_apply_place (NfShare *share, NfFid fid, NfFid parent, NfSlice name);
+/* FID has been found at the name: the index is to know it under that name, too (after it was lost it is built up again
+ * from what is found). */
+int nf_apply_confirm (NfShare *share, NfFid fid, NfFid parent, NfSlice name);
 /* Opens FID for reading and writing, whatever its mode says. */
 int nf_apply_open (NfShare *share, NfFid fid);
 /* Content of a range, without size and times. */

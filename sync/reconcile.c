@@ -165,8 +165,8 @@ place (Item *item)
   else if (err == 0 && other == fid)
     {
       taken = is_usable (replica, entry, here.mode);
-      if (!taken)
-        err = discard (replica, fid, reconcile->fid, entry->name);
+      err = taken ? nf_apply_confirm (replica->share, fid, reconcile->fid, entry->name)
+                  : discard (replica, fid, reconcile->fid, entry->name);
     }
   else
     err = 0;

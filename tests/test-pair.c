@@ -275,13 +275,56 @@ call_something (World *world, guint8 *buffer)
   nf_share_call (site->share, &msg, made, call, NULL);
 }
 
+/* Somebody works in a replica's directory while no proxy runs there, and its index is lost. */
+static void
+vandalize (World *world, guint i)
+{
+  static const char *const lost[] = { "index", "index.boot", "index.safe", "journal" };
+
+  nf_sim_close (world->sites[i]);
+  for (guint n = 0; n < G_N_ELEMENTS (lost); n++)
+    {
+      g_autofree char *path = g_build_filename (world->dirs[i], ".nearfs", lost[n], NULL);
+      if (g_file_test (path, G_FILE_TEST_IS_DIR))
+        nf_sim_remove_dir (g_steal_pointer (&path));
+      else
+        (void)unlink (path);
+    }
+  for (guint n = 0; n < G_N_ELEMENTS (names); n++)
+    {
+      g_autofree char *path = g_build_filename (world->dirs[i], names[n], NULL);
+      switch (chance (world, 6))
+        {
+        case 0:
+          (void)unlink (path);
+          break;
+        case 1:
+          (void)truncate (path, (off_t)chance (world, 100000));
+          break;
+        case 2:
+          (void)mkdir (path, 0700);
+          break;
+        case 3:
+          (void)symlink ("nowhere", path);
+          break;
+        default:
+          break;
+        }
+    }
+  open_site (world, i);
+}
+
 static void
 disturb (World *world)
 {
   guint i = 1 + chance (world, 2);
 
-  switch (chance (world, 4))
+  switch (chance (world, 5))
     {
+    case 4:
+      if (chance (world, 3) == 0)
+        vandalize (world, i);
+      break;
     case 0:
       nf_sim_cut (world->sim, "a", site_names[i]);
       break;
