@@ -125,12 +125,14 @@ nf_handles_close (NfVolume *volume)
 void
 nf_handles_drop (NfNode *node)
 {
-  NfHandle *handle;
+  NfHandle *handle = node->handles;
 
-  while ((handle = node->handles))
+  while (handle)
     {
+      NfHandle *next = handle->node_next;
       unlink_handle (node->volume, handle);
       nf_handle_unref (handle);
+      handle = next;
     }
 }
 

@@ -3,8 +3,8 @@
 
 #include "fs/inode.h"
 
-/* Open files. The kernel has one reference, each request that uses the handle another; the share's file is closed with
- * the last, or when the share is taken out. */
+/* Open files. The kernel has one reference, each request that uses the handle another; the share's
+ * file is closed with the last, or when the share is taken out. */
 
 struct NfHandle
 {
@@ -29,6 +29,7 @@ void nf_handle_drop (NfHandle *handle);
 NfHandle *nf_handle_of_node (NfNode *node, gboolean writable);
 /* Closes the files of all handles of VOLUME, which was removed and left by all. */
 void nf_handles_close (NfVolume *volume);
-/* Drops the kernel's references to the handles of NODE: it will never release them. Their files are closed. */
+/* Drops the kernel's references to the handles of NODE: it will never release them. Their files are
+ * closed. */
 void nf_handles_drop (NfNode *node);
 gboolean nf_handle_writable (const NfHandle *handle);

@@ -13,16 +13,17 @@
 
 /* What is agreed with the kernel when the mount begins.
  *
- * libfuse 3.14 knows PARALLEL_DIROPS but forgets to say it in its reply, and doesn't know HANDLE_KILLPRIV_V2, without
- * which the kernel asks for security.capability before each write. So its reply is completed on its way: the session's
- * descriptor is read and written through two functions that look for INIT, and do nothing else. */
+ * libfuse 3.14 knows PARALLEL_DIROPS but forgets to say it in its reply, and doesn't know
+ * HANDLE_KILLPRIV_V2, without which the kernel asks for security.capability before each write. So
+ * its reply is completed on its way: the session's descriptor is read and written through two
+ * functions that look for INIT, and do nothing else. */
 
 /* The protocol that has FUSE_NOTIFY_INC_EPOCH (Linux 6.16), and its number. */
 #define EPOCH_MINOR 44
 #define NOTIFY_INC_EPOCH 8
 
-/* Requests that the kernel sends on its own account (read-ahead, write-back) and doesn't wait for: its default is 12.
- */
+/* Requests that the kernel sends on its own account (read-ahead, write-back) and doesn't wait for:
+ * its default is 12. */
 #define MAX_BACKGROUND 64
 #define READ_AHEAD_KB "1024"
 
@@ -41,8 +42,9 @@ nf_mount_init (void *userdata, struct fuse_conn_info *conn)
                   | FUSE_CAP_DONT_MASK | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS
                   | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO | FUSE_CAP_CACHE_SYMLINKS
                   | FUSE_CAP_EXPLICIT_INVAL_DATA);
-  /* With AUTO_INVAL_DATA each change of mtime would drop a file's pages. Locks are the local kernel's. Without splice a
-   * request is one read(2) into a worker's buffer. HANDLE_KILLPRIV is replaced below. */
+  /* With AUTO_INVAL_DATA each change of mtime would drop a file's pages. Locks are the local
+   * kernel's. Without splice a request is one read(2) into a worker's buffer. HANDLE_KILLPRIV is
+   * replaced below. */
   conn->want
       &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_POSIX_LOCKS
                      | FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE
@@ -52,8 +54,8 @@ nf_mount_init (void *userdata, struct fuse_conn_info *conn)
   mount->name_timeout = conn->proto_minor >= EPOCH_MINOR ? NF_CACHE_TIMEOUT : NF_NAME_TIMEOUT_OLD;
 }
 
-/* INIT can't ask for more than 128 KiB. Allowed to root only; without it large cold reads take longer. Neither may the
- * mount point be looked at here, which would be a request to ourselves. */
+/* INIT can't ask for more than 128 KiB. Allowed to root only; without it large cold reads take
+ * longer. Neither may the mount point be looked at here, which would be a request to ourselves. */
 static void
 set_read_ahead (NfMount *mount)
 {

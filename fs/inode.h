@@ -3,10 +3,11 @@
 
 #include "fs/volume.h"
 
-/* The inodes that the kernel knows. A node's number in the protocol is its address; it lives as long as the kernel has
- * lookups of it or somebody here a reference. A node is found by (volume, fid) until it is detached: when the fid has
- * got another backing object (NF_INVAL_SWITCH) the next lookup makes a new node, so that the page caches of two
- * versions never mix, and handles that are open go on with the old one. */
+/* The inodes that the kernel knows. A node's number in the protocol is its address; it lives as
+ * long as the kernel has lookups of it or somebody here a reference. A node is found by (volume,
+ * fid) until it is detached: when the fid has got another backing object (NF_INVAL_SWITCH) the next
+ * lookup makes a new node, so that the page caches of two versions never mix, and handles that are
+ * open go on with the old one. */
 
 typedef struct NfNode NfNode;
 struct NfNode
@@ -46,7 +47,8 @@ void nf_nodes_detach (NfNodes *nodes, NfNode *node);
 void nf_nodes_detach_volume (NfNodes *nodes, const NfVolume *volume);
 /* The numbers (guint64) of all nodes of VOLUME, to be unreffed. */
 GArray *nf_nodes_ids (NfNodes *nodes, const NfVolume *volume);
-/* FALSE if NODE stands for another backing object than BACKING; the first one that is told becomes its own. */
+/* FALSE if NODE stands for another backing object than BACKING; the first one that is told becomes
+ * its own. */
 gboolean nf_nodes_is_backing (NfNodes *nodes, NfNode *node, guint64 backing);
 guint nf_nodes_count (NfNodes *nodes);
 

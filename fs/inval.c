@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "config.h"
 
+#include "fs/inval-private.h"
 #include "fs/mount-private.h"
 
 #include <errno.h>
@@ -8,27 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* How many of the latest invalidations are remembered for nf_invals_since(). A request that has been under way for
- * longer than it takes to fill this gives its attributes no time. */
+/* How many of the latest invalidations are remembered for nf_invals_since(). A request that has
+ * been under way for longer than it takes to fill this gives its attributes no time. */
 #define RECENT 4096
-
-typedef enum
-{
-  ITEM_INVAL, /* of a share */
-  ITEM_DIR,   /* of the namespace: fid is the directory's number */
-  ITEM_IDS,
-} ItemKind;
-
-typedef struct
-{
-  ItemKind kind;
-  NfVolume *volume;
-  NfInval inval; /* its name owned */
-  guint64 id;    /* of a detached node, or 0 */
-  gboolean open; /* that node has handles */
-  GArray *ids;
-  guint stands_for; /* how many queued items */
-} Item;
 
 typedef struct
 {
@@ -36,7 +19,7 @@ typedef struct
   pthread_t thread;
   gboolean started;
   pthread_cond_t work;
-  GQueue items;   /* of Item; guarded by the lock, as are: */
+  GQueue items;   /* of NfInvalItem; guarded by the lock, as are: */
   guint64 queued; /* ever */
   guint64 told;   /* of these */
 } Queue;
@@ -99,150 +82,12 @@ nf_invals_since (NfInvals *invals, const NfVolume *volume, NfFid fid, guint64 ma
 static void
 item_free (gpointer data)
 {
-  Item *item = data;
+  NfInvalItem *item = data;
 
   g_clear_pointer (&item->volume, nf_volume_unref);
   g_clear_pointer (&item->ids, g_array_unref);
   g_free ((gpointer)item->inval.name.data);
   g_free (item);
-}
-
-/* What the kernel doesn't know (-ENOENT) it needn't be told. */
-static int
-tell_inode (NfMount *mount, guint64 id, gint64 offset, gint64 length)
-{
-  return fuse_lowlevel_notify_inval_inode (mount->session, id, offset, length);
-}
-
-static int
-tell_entry (NfMount *mount, guint64 parent, const char *name)
-{
-  return fuse_lowlevel_notify_inval_entry (mount->session, parent, name, strlen (name));
-}
-
-/* An inode that isn't there, though its node is, has been forgotten just now, or is on its way: the reply that tells of
- * it was sent, but the caller hasn't taken it in. He holds the lock of the directory in which he found it until then;
- * invalidating a name there waits for that lock, whether there is such a name or not. */
-static void
-tell_node (NfMount *mount, NfVolume *volume, NfFid fid, gint64 offset, gint64 length)
-{
-  g_autoptr (NfNode) node = NULL;
-  guint64 id = nf_mount_node_id (mount, volume, fid, &node);
-
-  if (id == 0 || tell_inode (mount, id, offset, length) != -ENOENT || !node)
-    return;
-  gsize parent = (gsize)g_atomic_pointer_get (&node->parent);
-  if (parent == 0)
-    return;
-  (void)tell_entry (mount, parent, NF_HIDDEN_DIR);
-  (void)tell_inode (mount, id, offset, length);
-}
-
-static void
-tell_name (NfMount *mount, NfVolume *volume, NfFid parent, const char *name)
-{
-  guint64 id = nf_mount_node_id (mount, volume, parent, NULL);
-
-  if (id == 0)
-    return;
-  /* First the entry: it waits for listings under way, which would be cached after the second otherwise. */
-  (void)tell_entry (mount, id, name);
-  (void)tell_inode (mount, id, 0, 0);
-}
-
-static void
-tell_ids (NfMount *mount, const GArray *ids)
-{
-  for (guint i = 0; i < ids->len; i++)
-    (void)tell_inode (mount, g_array_index (ids, guint64, i), 0, 0);
-}
-
-static void
-tell_all (NfMount *mount, NfVolume *volume)
-{
-  g_autoptr (GArray) ids = nf_nodes_ids (mount->nodes, volume);
-  guint64 root = nf_mount_node_id (mount, volume, NF_FID_ROOT, NULL);
-
-  (void)nf_mount_notify_epoch (mount); /* older kernels: see NF_NAME_TIMEOUT_OLD */
-  if (root != 0)
-    (void)tell_inode (mount, root, 0, 0);
-  tell_ids (mount, ids);
-}
-
-/* The old node's names lead to it until they are looked up again. Who comes by one of them is sent back to look (ESTALE)
- * where he needs the new one, unless the old one is open: its attributes are asked for in the same way by name and by
- * handle. */
-static void
-tell_switch (NfMount *mount, const Item *item)
-{
-  if (item->inval.name.data)
-    tell_name (mount, item->volume, item->inval.parent, (const char *)item->inval.name.data);
-  else if (item->open)
-    (void)nf_mount_notify_epoch (mount); /* older kernels: see NF_NAME_TIMEOUT_OLD */
-  if (item->id != 0)
-    (void)tell_inode (mount, item->id, -1, 0);
-}
-
-static void
-tell_share (NfMount *mount, const Item *item)
-{
-  const NfInval *inval = &item->inval;
-  const char *name = (const char *)inval->name.data;
-
-  switch (inval->kind)
-    {
-    case NF_INVAL_NAME:
-      tell_name (mount, item->volume, inval->parent, name);
-      if (inval->fid != NF_FID_NONE)
-        tell_node (mount, item->volume, inval->fid, -1, 0);
-      break;
-    case NF_INVAL_ATTR:
-    case NF_INVAL_GONE:
-      tell_node (mount, item->volume, inval->fid, -1, 0);
-      break;
-    case NF_INVAL_DATA:
-      tell_node (mount, item->volume, inval->fid, (gint64)inval->offset, (gint64)inval->length);
-      break;
-    case NF_INVAL_SWITCH:
-      tell_switch (mount, item);
-      break;
-    case NF_INVAL_ALL:
-      tell_all (mount, item->volume);
-      break;
-    }
-}
-
-/* The kernel's number of the namespace's directory DIR, or 0. */
-static guint64
-dir_id (NfMount *mount, guint64 dir)
-{
-  if (dir == NF_NAMESPACE_ROOT)
-    return FUSE_ROOT_ID;
-  g_autoptr (NfNode) node = nf_nodes_find (mount->nodes, NULL, dir);
-  return node ? nf_node_id (node) : 0;
-}
-
-static void
-tell (NfMount *mount, const Item *item)
-{
-  guint64 id;
-
-  switch (item->kind)
-    {
-    case ITEM_INVAL:
-      tell_share (mount, item);
-      break;
-    case ITEM_DIR:
-      id = dir_id (mount, item->inval.fid);
-      if (id != 0 && item->inval.name.data)
-        (void)tell_entry (mount, id, (const char *)item->inval.name.data);
-      if (id != 0)
-        (void)tell_inode (mount, id, 0, 0);
-      break;
-    case ITEM_IDS:
-      tell_ids (mount, item->ids);
-      break;
-    }
 }
 
 static void *
@@ -258,9 +103,9 @@ run (void *data)
         pthread_cond_wait (&queue->work, &invals->lock);
       if (invals->stopping)
         break;
-      Item *item = g_queue_pop_head (&queue->items);
+      NfInvalItem *item = g_queue_pop_head (&queue->items);
       pthread_mutex_unlock (&invals->lock);
-      tell (invals->mount, item);
+      nf_inval_tell (invals->mount, item);
       guint told = item->stands_for;
       item_free (item);
       pthread_mutex_lock (&invals->lock);
@@ -281,7 +126,7 @@ run (void *data)
 
 /* With the lock. FALSE: too late. */
 static gboolean
-push (NfInvals *invals, guint64 key, Item *item)
+push (NfInvals *invals, guint64 key, NfInvalItem *item)
 {
   Queue *queue = &invals->queues[key % NF_INVAL_THREADS];
 
@@ -303,15 +148,15 @@ static void
 push_all (NfInvals *invals, guint64 key, NfVolume *volume)
 {
   Queue *queue = &invals->queues[key % NF_INVAL_THREADS];
-  Item *all = g_new0 (Item, 1);
+  NfInvalItem *all = g_new0 (NfInvalItem, 1);
   GList *next;
   guint replaced = 0;
 
   for (GList *l = queue->items.head; l; l = next)
     {
-      Item *item = l->data;
+      NfInvalItem *item = l->data;
       next = l->next;
-      if (item->kind != ITEM_INVAL || item->volume != volume || item->id != 0)
+      if (item->kind != NF_INVAL_ITEM_SHARE || item->volume != volume || item->id != 0)
         continue;
       replaced += item->stands_for;
       g_queue_delete_link (&queue->items, l);
@@ -327,18 +172,19 @@ push_all (NfInvals *invals, guint64 key, NfVolume *volume)
 static gboolean
 joins_last (Queue *queue, const NfVolume *volume, const NfInval *inval)
 {
-  Item *last = g_queue_peek_tail (&queue->items);
+  NfInvalItem *last = g_queue_peek_tail (&queue->items);
 
-  if (inval->kind != NF_INVAL_DATA || !last || last->kind != ITEM_INVAL || last->volume != volume
-      || last->inval.kind != NF_INVAL_DATA || last->inval.fid != inval->fid
-      || last->inval.length == 0 || last->inval.offset + last->inval.length != inval->offset)
+  if (inval->kind != NF_INVAL_DATA || !last || last->kind != NF_INVAL_ITEM_SHARE
+      || last->volume != volume || last->inval.kind != NF_INVAL_DATA
+      || last->inval.fid != inval->fid || last->inval.length == 0
+      || last->inval.offset + last->inval.length != inval->offset)
     return FALSE;
   last->inval.length = inval->length == 0 ? 0 : last->inval.length + inval->length;
   return TRUE;
 }
 
-/* May the kernel have anything cached that INVAL is about? What is being looked up just now is found by
- * nf_invals_since(). */
+/* May the kernel have anything cached that INVAL is about? What is being looked up just now is
+ * found by nf_invals_since(). */
 static gboolean
 is_known (NfMount *mount, NfVolume *volume, const NfInval *inval)
 {
@@ -390,7 +236,7 @@ nf_invals_queue (NfInvals *invals, NfVolume *volume, const NfInval *inval)
     push_all (invals, key, volume);
   else if (!joins_last (queue, volume, inval))
     {
-      Item *item = g_new0 (Item, 1);
+      NfInvalItem *item = g_new0 (NfInvalItem, 1);
       item->volume = nf_volume_ref (volume);
       item->inval = *inval;
       item->inval.name.data
@@ -405,9 +251,9 @@ nf_invals_queue (NfInvals *invals, NfVolume *volume, const NfInval *inval)
 void
 nf_invals_queue_dir (NfInvals *invals, guint64 dir, const char *name)
 {
-  Item *item = g_new0 (Item, 1);
+  NfInvalItem *item = g_new0 (NfInvalItem, 1);
 
-  item->kind = ITEM_DIR;
+  item->kind = NF_INVAL_ITEM_DIR;
   item->inval.fid = dir;
   item->inval.name.data = (const guint8 *)g_strdup (name);
   pthread_mutex_lock (&invals->lock);
@@ -418,9 +264,9 @@ nf_invals_queue_dir (NfInvals *invals, guint64 dir, const char *name)
 void
 nf_invals_queue_ids (NfInvals *invals, GArray *ids)
 {
-  Item *item = g_new0 (Item, 1);
+  NfInvalItem *item = g_new0 (NfInvalItem, 1);
 
-  item->kind = ITEM_IDS;
+  item->kind = NF_INVAL_ITEM_IDS;
   item->ids = ids;
   pthread_mutex_lock (&invals->lock);
   (void)push (invals, 0, item);

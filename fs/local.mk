@@ -28,6 +28,8 @@ fs_libnffs_a_SOURCES = \
 	fs/init.c \
 	fs/inode.c \
 	fs/inode.h \
+	fs/inval-private.h \
+	fs/inval-tell.c \
 	fs/inval.c \
 	fs/inval.h \
 	fs/log.c \

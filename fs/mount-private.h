@@ -20,19 +20,22 @@
  *   op-*.c       the operations
  *   namespace.c, op-namespace.c   the directories above the shares
  *   inode.c, handle.c, volume.c    what the kernel knows of a share
- *   inval.c      telling the kernel what is no longer so
+ *   inval.c, inval-tell.c   telling the kernel what is no longer so
  *
- * Threads: the session's workers run the operations. A share answers at once, in the worker, or later from a thread of
- * its own; either replies. No worker waits for another request. The invalidations have threads of their own, which the
- * kernel may block until some request is answered; they hold no lock then.
+ * Threads: the session's workers run the operations. A share answers at once, in the worker, or
+ * later from a thread of its own; either replies. No worker waits for another request. The
+ * invalidations have threads of their own, which the kernel may block until some request is
+ * answered; they hold no lock then.
  *
- * Locks: the mount's, the requests', a volume's, the nodes', the namespace's, a queue's of the invalidations. None is
- * held while a share or the kernel is called; of them only a volume's and the nodes' are taken together, in this order.
- */
+ * Locks: the mount's, the requests', a volume's, the nodes', the namespace's, a queue's of the
+ * invalidations. None is held while a share or the kernel is called; of them only a volume's and
+ * the nodes' are taken together, in this order. */
 
-/* Kernel caches are told exactly what changes, so that they may keep things as long as they like. */
+/* Kernel caches are told exactly what changes, so that they may keep things as long as they like.
+ */
 #define NF_CACHE_TIMEOUT 86400.0
-/* Kernels that can't be told "anything may have changed" (before 6.16) look names up again this soon. */
+/* Kernels that can't be told "anything may have changed" (before 6.16) look names up again this
+ * soon. */
 #define NF_NAME_TIMEOUT_OLD 10.0
 
 typedef struct NfRequests NfRequests;
@@ -83,8 +86,8 @@ gboolean nf_mount_check (const char *path, GError **error);
 /* The volume of SHARE, a new reference, or NULL. */
 NfVolume *nf_mount_volume (NfMount *mount, NfShare *share);
 NfNode *nf_mount_node (NfMount *mount, fuse_ino_t ino);
-/* What the kernel calls (VOLUME, FID); 0 if it doesn't know it. RET_NODE (may be NULL): a new reference; NULL for the
- * root. */
+/* What the kernel calls (VOLUME, FID); 0 if it doesn't know it. RET_NODE (may be NULL): a new
+ * reference; NULL for the root. */
 guint64 nf_mount_node_id (NfMount *mount, NfVolume *volume, NfFid fid, NfNode **ret_node);
 
 /* op-*.c: the operations, by file. */
@@ -96,8 +99,8 @@ void nf_op_open_init (struct fuse_lowlevel_ops *ops);
 void nf_op_file_init (struct fuse_lowlevel_ops *ops);
 void nf_op_dir_init (struct fuse_lowlevel_ops *ops);
 
-/* op-namespace.c: the same for the directories above the shares. FALSE: NODE isn't one of them (or a share is in its
- * place), and nothing was done. */
+/* op-namespace.c: the same for the directories above the shares. FALSE: NODE isn't one of them (or
+ * a share is in its place), and nothing was done. */
 gboolean nf_namespace_op_lookup (NfMount *mount, fuse_req_t req, NfNode *node, const char *name);
 gboolean nf_namespace_op_getattr (NfMount *mount, fuse_req_t req, NfNode *node);
 gboolean nf_namespace_op_readdir (NfMount *mount, fuse_req_t req, NfNode *node, gsize size,

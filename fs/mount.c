@@ -15,15 +15,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Interrupts the loop's sem_wait(), which libfuse offers no other way to end. Must have a handler that does nothing. */
+/* Interrupts the loop's sem_wait(), which libfuse offers no other way to end. Must have a handler
+ * that does nothing. */
 #define WAKE_SIGNAL (SIGRTMIN + 3)
-/* The signal is lost if it comes just before the wait: it is sent again this often until the loop has ended. */
+/* The signal is lost if it comes just before the wait: it is sent again this often until the loop
+ * has ended. */
 #define WAKE_AGAIN_MS 20
 
 /* ---- what libfuse has to say ---- */
 
-/* The first line that libfuse logs while it mounts is why it couldn't. Guarded by `log_lock`: mounting is done by one
- * thread at a time. */
+/* The first line that libfuse logs while it mounts is why it couldn't. Guarded by `log_lock`:
+ * mounting is done by one thread at a time. */
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static GString *log_kept;
 
@@ -197,7 +199,8 @@ nf_mount_volume (NfMount *mount, NfShare *share)
   return volume;
 }
 
-/* With the lock. Numbers of shares that were taken out are used again only when there are no others left. */
+/* With the lock. Numbers of shares that were taken out are used again only when there are no others
+ * left. */
 static guint32
 free_number (NfMount *mount)
 {
@@ -315,8 +318,9 @@ remove_shares (NfMount *mount)
     }
 }
 
-/* Nothing is served any more. The descriptor is closed last, when no answer is under way nor an invalidation, which
- * would be written to whatever file gets its number next; this lets go those who still use the mount. */
+/* Nothing is served any more. The descriptor is closed last, when no answer is under way nor an
+ * invalidation, which would be written to whatever file gets its number next; this lets go those
+ * who still use the mount. */
 static void
 detach (NfMount *mount)
 {
@@ -361,8 +365,8 @@ nf_mount_run (NfMount *mount)
   return MIN (err, 0); /* else the signal that ended it */
 }
 
-/* While the loop still serves, since unmounting may make requests. TRUE: nobody was using it, and the loop ends of
- * itself. */
+/* While the loop still serves, since unmounting may make requests. TRUE: nobody was using it, and
+ * the loop ends of itself. */
 static gboolean
 unmount_idle (NfMount *mount)
 {
@@ -403,8 +407,8 @@ nf_mount_stop (NfMount *mount)
 {
   if (!unmount_idle (mount))
     {
-      /* In use. The kernel may hold up an invalidation until a request is answered: so first all requests are, then
-       * the invalidations end, and only then nothing is answered any more. */
+      /* In use. The kernel may hold up an invalidation until a request is answered: so first all
+       * requests are, then the invalidations end, and only then nothing is answered any more. */
       g_atomic_int_set (&mount->stopping, TRUE);
       nf_requests_cancel (mount, NULL);
       nf_invals_stop (mount->invals);

@@ -4,8 +4,9 @@
 #include "fs/volume.h"
 #include "net/buf.h"
 
-/* The directories above the shares. They are made from the shares' paths, bear nothing else, and can't be changed
- * through the mount. Each has a number, never reused: the root is 1. Thread: any. */
+/* The directories above the shares. They are made from the shares' paths, bear nothing else, and
+ * can't be changed through the mount. Each has a number, never reused: the root is 1. Thread: any.
+ */
 
 typedef struct NfNamespace NfNamespace;
 
@@ -29,7 +30,8 @@ gboolean nf_namespace_remove (NfNamespace *ns, NfVolume *volume, NfNamespaceChan
 
 /* The share at directory DIR, a new reference; NULL if there is none. */
 NfVolume *nf_namespace_volume (NfNamespace *ns, guint64 dir);
-/* What NAME in DIR is: a share's root (RET_VOLUME, a new reference) or a directory (RET_VOLUME NULL). -ENOENT. */
+/* What NAME in DIR is: a share's root (RET_VOLUME, a new reference) or a directory (RET_VOLUME
+ * NULL). -ENOENT. */
 int nf_namespace_lookup (NfNamespace *ns, guint64 dir, NfSlice name, guint64 *ret_dir,
                          NfVolume **ret_volume);
 /* -ESTALE if DIR has gone. */
@@ -40,7 +42,8 @@ typedef struct
   gint64 changed_ns;
 } NfNamespaceStat;
 int nf_namespace_stat (NfNamespace *ns, guint64 dir, NfNamespaceStat *ret_stat);
-/* FUNC for each entry in order of names, from the one numbered FROM (0 is the first) on, until it returns FALSE. */
+/* FUNC for each entry in order of names, from the one numbered FROM (0 is the first) on, until it
+ * returns FALSE. */
 typedef gboolean (*NfNamespaceFunc) (const char *name, guint64 dir, const NfVolume *volume,
                                      gpointer data);
 int nf_namespace_list (NfNamespace *ns, guint64 dir, guint64 from, NfNamespaceFunc func,

@@ -16,7 +16,8 @@ op_getattr (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
   if (nf_namespace_op_getattr (mount, req, nf_mount_node (mount, ino)))
     return;
-  /* fstat(2) comes without a handle. Any handle does: it knows the file when its names have gone. */
+  /* fstat(2) comes without a handle. Any handle does: it knows the file when its names have gone.
+   */
   NfRequest *request = nf_request_begin_file (req, ino, fi, NF_MSG_GETATTR, ESTALE, &call);
   if (!request)
     return;
@@ -35,8 +36,8 @@ ns_of (struct timespec ts)
   return (gint64)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* As a local chown(2) and truncate(2) do: ownership takes the special bits from everybody, content only from those who
- * may not set them. */
+/* As a local chown(2) and truncate(2) do: ownership takes the special bits from everybody, content
+ * only from those who may not set them. */
 static gboolean
 kills_privileges (fuse_req_t req, int to_set)
 {
@@ -76,8 +77,9 @@ setattr_mask (fuse_req_t req, int to_set)
   return kills_privileges (req, to_set) ? mask | NF_SET_KILL_PRIV : mask;
 }
 
-/* Before a write that takes a file's special bits the kernel says so with a SETATTR that sets nothing; the bits go with
- * the write itself. (Of a file without any it is a chown(2) that changes nobody.) */
+/* Before a write that takes a file's special bits the kernel says so with a SETATTR that sets
+ * nothing; the bits go with the write itself. (Of a file without any it is a chown(2) that changes
+ * nobody.) */
 static gboolean
 announces_write (fuse_req_t req, fuse_ino_t ino, int to_set)
 {

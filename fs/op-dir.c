@@ -6,14 +6,16 @@
 #include <errno.h>
 #include <string.h>
 
-/* Directories. A listing has no state here: the kernel's offset says where it goes on. Each request is one call to the
- * share and uses nothing read before it, since the kernel keeps the attributes and names of READDIRPLUS, and what was
- * read before the caller got the directory's lock may have been removed by a local caller since.
+/* Directories. A listing has no state here: the kernel's offset says where it goes on. Each request
+ * is one call to the share and uses nothing read before it, since the kernel keeps the attributes
+ * and names of READDIRPLUS, and what was read before the caller got the directory's lock may have
+ * been removed by a local caller since.
  *
- * No handle is kept either: after the first ENOSYS the kernel opens directories by itself, as kept in its cache. */
+ * No handle is kept either: after the first ENOSYS the kernel opens directories by itself, as kept
+ * in its cache. */
 
-/* The kernel's offsets: 0 and 1 are before "." and "..", then come the share's cookies, moved by as much unless they
- * are so large that they are hashes. */
+/* The kernel's offsets: 0 and 1 are before "." and "..", then come the share's cookies, moved by as
+ * much unless they are so large that they are hashes. */
 #define DOTS 2
 #define COOKIE_MOVED_MAX (G_GUINT64_CONSTANT (1) << 62)
 
@@ -114,13 +116,15 @@ add_entries (Listing *listing, NfSlice data)
   return reader.failed ? -EIO : 0;
 }
 
+/* What the kernel doesn't get it has no lookups of. */
 static void
-reply_listing (Listing *listing)
+reply_listing (Listing *listing, int status)
 {
   NfRequest *request = listing->request;
-  int err = fuse_reply_buf (request->req, listing->buffer, listing->used);
+  int err = status != 0 ? fuse_reply_err (request->req, -status)
+                        : fuse_reply_buf (request->req, listing->buffer, listing->used);
 
-  for (guint i = 0; err == -ENOENT && i < listing->nodes->len; i++)
+  for (guint i = 0; (status != 0 || err == -ENOENT) && i < listing->nodes->len; i++)
     nf_reply_drop_entry (request, listing->nodes->pdata[i]);
   nf_request_end (request);
 }
@@ -128,23 +132,19 @@ reply_listing (Listing *listing)
 static void
 reply_readdir (NfRequest *request, int status, const NfMsg *answer)
 {
-  g_autofree char *buffer = g_malloc (request->size);
-  g_autoptr (GPtrArray) nodes = g_ptr_array_new ();
-  Listing listing = { request, request->flag, buffer, request->size, 0, nodes };
+  Listing listing = { .request = request, .plus = request->flag, .size = request->size };
 
-  if (status == 0)
+  if (status != 0)
     {
-      add_dots (&listing, request->offset);
-      status = add_entries (&listing, answer->answer.data);
-    }
-  if (status == 0)
-    {
-      reply_listing (&listing);
+      nf_reply_status (request, status);
       return;
     }
-  for (guint i = 0; i < nodes->len; i++)
-    nf_reply_drop_entry (request, nodes->pdata[i]);
-  nf_reply_status (request, status);
+  listing.buffer = g_malloc (listing.size);
+  listing.nodes = g_ptr_array_new ();
+  add_dots (&listing, request->offset);
+  reply_listing (&listing, add_entries (&listing, answer->answer.data));
+  g_ptr_array_unref (listing.nodes);
+  g_free (listing.buffer);
 }
 
 static void

@@ -17,7 +17,8 @@
 /* What a copy may do before it is answered; the caller asks for the rest. */
 #define COPY_MAX (64 * 1024 * 1024)
 
-/* A buffer of NF_DATA_MAX for this worker, kept: mapping a fresh one takes longer than reading into it. */
+/* A buffer of NF_DATA_MAX for this worker, kept: mapping a fresh one takes longer than reading into
+ * it. */
 static GPrivate read_buffer = G_PRIVATE_INIT (free);
 
 static void *
@@ -70,8 +71,8 @@ op_read (fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_
 
 /* ---- writing ---- */
 
-/* The kernel put the data where it took the end of the file to be; if others have appended, the primary put it
- * elsewhere, and the page cache is wrong in both volumes. */
+/* The kernel put the data where it took the end of the file to be; if others have appended, the
+ * primary put it elsewhere, and the page cache is wrong in both volumes. */
 static void
 check_appended (NfRequest *request, const NfMsg *answer)
 {

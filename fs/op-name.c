@@ -7,12 +7,13 @@
 #include <linux/fs.h>
 #include <string.h>
 
-/* Changes of names. The directories above the shares are nobody's to change: what is there is busy, and nothing can be
- * made beside it. */
+/* Changes of names. The directories above the shares are nobody's to change: what is there is busy,
+ * and nothing can be made beside it. */
 
 #define RENAME_FLAGS_KNOWN (RENAME_NOREPLACE | RENAME_EXCHANGE)
 
-/* 0, or why NAME can't be made in the directory that REQUEST is about, or removed from it (REMOVES). */
+/* 0, or why NAME can't be made in the directory that REQUEST is about, or removed from it
+ * (REMOVES). */
 static int
 check_name (const NfRequest *request, NfFid dir, const char *name, gboolean removes)
 {

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-/* The directories above the shares: read-only, owned by root (by us, if we aren't), of the mount's own number 0. */
+/* The directories above the shares: read-only, owned by root (by us, if we aren't), of the mount's
+ * own number 0. */
 
 #define DIR_MODE (S_IFDIR | 0555)
 

@@ -8,12 +8,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Opening and closing. Handles are cached ones; what could be read past the daemon (pass-through) would be decided in
- * reply_open(). */
+/* Opening and closing. Handles are cached ones; what could be read past the daemon (pass-through)
+ * would be decided in reply_open(). */
 
-/* The share's file is there: make it a handle of NODE's. An inode whose backing object was replaced while this was
- * going on must not lend its page cache to the new one: -ESTALE makes the kernel look the name up again, and the next
- * lookup makes a new node. */
+/* The share's file is there: make it a handle of NODE's. An inode whose backing object was replaced
+ * while this was going on must not lend its page cache to the new one: -ESTALE makes the kernel
+ * look the name up again, and the next lookup makes a new node. */
 static int
 adopt_file (NfRequest *request, NfNode *node, NfFile *file)
 {
@@ -31,8 +31,9 @@ adopt_file (NfRequest *request, NfNode *node, NfFile *file)
     }
   request->fi.fh = GPOINTER_TO_SIZE (handle);
   request->fi.keep_cache = 1;
-  /* Through the page cache the kernel sends a write that reaches over a page in two: a record appended to a log would be
-   * seen by halves, here and at every site. Who can't read can't map it either, and needs no cache. */
+  /* Through the page cache the kernel sends a write that reaches over a page in two: a record
+   * appended to a log would be seen by halves, here and at every site. Who can't read can't map it
+   * either, and needs no cache. */
   if ((request->fi.flags & O_ACCMODE) == O_WRONLY)
     request->fi.direct_io = 1;
   return 0;

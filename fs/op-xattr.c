@@ -6,7 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* Extended attributes, ACLs among them (system.posix_acl_access and _default). SIZE 0 asks how much there is. */
+/* Extended attributes, ACLs among them (system.posix_acl_access and _default). SIZE 0 asks how much
+ * there is. */
 
 static void
 reply_xattr (NfRequest *request, int status, const NfMsg *answer)

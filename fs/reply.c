@@ -8,12 +8,13 @@
 
 /* Replies, and why what they say stays true in the kernel's caches.
  *
- * What a request has read may be changed before the kernel has taken in the reply. The kernel sorts this out by itself
- * for a GETATTR (an invalidation that came meanwhile makes it drop the reply's attributes) and for names (an entry's
- * invalidation waits for the directory's lock, which the caller of a LOOKUP holds until it has taken in the reply). What
- * it can't know is an inode that it hears of for the first time. So for attributes: if an invalidation of this fid was
- * queued since the request began, they are handed out as good for no time. And if one is queued later the node is in
- * the table by then, and inval.c sees to it that the kernel gets it after the reply. */
+ * What a request has read may be changed before the kernel has taken in the reply. The kernel sorts
+ * this out by itself for a GETATTR (an invalidation that came meanwhile makes it drop the reply's
+ * attributes) and for names (an entry's invalidation waits for the directory's lock, which the
+ * caller of a LOOKUP holds until it has taken in the reply). What it can't know is an inode that it
+ * hears of for the first time. So for attributes: if an invalidation of this fid was queued since
+ * the request began, they are handed out as good for no time. And if one is queued later the node
+ * is in the table by then, and inval.c sees to it that the kernel gets it after the reply. */
 
 /* stdio's and cp's buffers follow it: each write is a request. */
 #define BLKSIZE (128 * 1024)

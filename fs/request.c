@@ -8,9 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A share may answer a call within the call, or from another thread before the call returns, or much later; the kernel
- * may interrupt in between. So a request has two references, one for who makes the call and one for the answer, and is
- * found by its number, never by an address that may be freed: what libfuse calls on interruption gets the number. */
+/* A share may answer a call within the call, or from another thread before the call returns, or
+ * much later; the kernel may interrupt in between. So a request has two references, one for who
+ * makes the call and one for the answer, and is found by its number, never by an address that may
+ * be freed: what libfuse calls on interruption gets the number. */
 
 struct NfRequests
 {
@@ -88,9 +89,10 @@ signal_set (const char *line, const char *field)
   return g_str_has_prefix (line, field) ? g_ascii_strtoull (line + strlen (field), NULL, 16) : 0;
 }
 
-/* Whether the caller is to be let go. The kernel tells of every signal, and a caller that goes on afterwards would see
- * an EINTR that no local disk gives; many programs expect none from a timer, a resized terminal or a child's end. The
- * kernel tells only once, so a caller who is killed after such a signal waits for the call's deadline. */
+/* Whether the caller is to be let go. The kernel tells of every signal, and a caller that goes on
+ * afterwards would see an EINTR that no local disk gives; many programs expect none from a timer, a
+ * resized terminal or a child's end. The kernel tells only once, so a caller who is killed after
+ * such a signal waits for the call's deadline. */
 static gboolean
 wants_out (pid_t pid)
 {
@@ -189,7 +191,8 @@ fill_call (fuse_req_t req, NfMsgType type, NfMsg *ret_call)
   head->n_groups = (guint32)CLAMP (n, 0, NF_GROUPS_MAX);
 }
 
-/* The share and fid that NODE is in, a new reference; NULL if it is a directory above the shares. */
+/* The share and fid that NODE is in, a new reference; NULL if it is a directory above the shares.
+ */
 static NfVolume *
 node_volume (NfMount *mount, NfNode *node, NfFid *ret_fid)
 {
@@ -292,7 +295,8 @@ call_done (gpointer data, int status, const NfMsg *answer)
   request->next (request, status, answer);
 }
 
-/* A call is about to be made. The caller gets a reference and the call's number, for call_made(). */
+/* A call is about to be made. The caller gets a reference and the call's number, for call_made().
+ */
 static guint
 call_begins (NfRequest *request, NfContinue next)
 {
@@ -307,7 +311,8 @@ call_begins (NfRequest *request, NfContinue next)
   return step;
 }
 
-/* The share knows the call as ID now; it may have been answered long since, and another call be under way. */
+/* The share knows the call as ID now; it may have been answered long since, and another call be
+ * under way. */
 static void
 call_made (NfRequest *request, guint step, guint64 id)
 {

@@ -4,8 +4,9 @@
 #include "fs/handle.h"
 #include "fs/mount-private.h"
 
-/* One request of the kernel's on its way through a share. It is begun by an operation, makes one or more calls, and
- * ends with its reply: every nf_reply_…() of it but the first line's is its last use. */
+/* One request of the kernel's on its way through a share. It is begun by an operation, makes one or
+ * more calls, and ends with its reply: every nf_reply_…() of it but the first line's is its last
+ * use. */
 
 typedef struct NfRequest NfRequest;
 /* Goes on when the share has answered; ANSWER is valid meanwhile. */
@@ -41,8 +42,8 @@ struct NfRequest
 NfRequests *nf_requests_new (void);
 void nf_requests_free (NfRequests *requests);
 
-/* Begins REQ about INO and fills CALL with TYPE and who calls. NULL after replying with an error: SYNTHETIC (an errno)
- * if INO isn't in a share, ESTALE if its share was taken out. */
+/* Begins REQ about INO and fills CALL with TYPE and who calls. NULL after replying with an error:
+ * SYNTHETIC (an errno) if INO isn't in a share, ESTALE if its share was taken out. */
 NfRequest *nf_request_begin (fuse_req_t req, fuse_ino_t ino, NfMsgType type, int synthetic,
                              NfMsg *ret_call);
 /* The same through the handle in FI, or if FI is NULL some handle of INO's if there is one. */

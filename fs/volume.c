@@ -34,8 +34,8 @@ nf_volume_unref (NfVolume *volume)
   g_free (volume);
 }
 
-/* Counts first and asks then: a remover sets `removed` first and counts then, so that one of the two sees the other.
- */
+/* Counts first and asks then: a remover sets `removed` first and counts then, so that one of the
+ * two sees the other. */
 gboolean
 nf_volume_enter (NfVolume *volume)
 {

@@ -3,8 +3,9 @@
 
 #include "sync/share.h"
 
-/* A share in the mount, for as long as the kernel knows inodes of it, which may be longer than the share is there.
- * Whoever uses `share` must have entered the volume, and leaves it afterwards; a removed volume can't be entered. */
+/* A share in the mount, for as long as the kernel knows inodes of it, which may be longer than the
+ * share is there. Whoever uses `share` must have entered the volume, and leaves it afterwards; a
+ * removed volume can't be entered. */
 
 typedef struct NfHandle NfHandle;
 

@@ -3,8 +3,9 @@
 
 #include "sync/share.h"
 
-/* A share for tests of the mount alone: sync/share.h's functions as far as the mount calls them, on a directory, with
- * no journal and no peers. It can answer late, from other threads, or not until told. */
+/* A share for tests of the mount alone: sync/share.h's functions as far as the mount calls them, on
+ * a directory, with no journal and no peers. It can answer late, from other threads, or not until
+ * told. */
 
 typedef enum
 {

@@ -15,8 +15,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* nf-calls DIRECTORY [NAME…]: does in an empty directory what programs do to a filesystem, and says what isn't as a
- * local disk has it. It is run on a local disk too, or it might be the test that is wrong. */
+/* nf-calls DIRECTORY [NAME…]: does in an empty directory what programs do to a filesystem, and says
+ * what isn't as a local disk has it. It is run on a local disk too, or it might be the test that is
+ * wrong. */
 
 static guint failures;
 static const char *current;

@@ -11,8 +11,8 @@
 #include "fs/mount.h"
 #include "tests/mount/fake-share.h"
 
-/* nf-fake-mount MOUNTPOINT PATH=DIR…: mounts fake shares, prints "mounted", and does what lines on its standard input
- * say, each answered by a line. At their end, or the mount's, it stops. */
+/* nf-fake-mount MOUNTPOINT PATH=DIR…: mounts fake shares, prints "mounted", and does what lines on
+ * its standard input say, each answered by a line. At their end, or the mount's, it stops. */
 
 #define SHARES_MAX 8
 
@@ -36,7 +36,8 @@ show (guint i)
   return err;
 }
 
-/* inval KIND SHARE FILE-OR-DIRECTORY [NAME]: as the share would, of what was changed behind the mount. */
+/* inval KIND SHARE FILE-OR-DIRECTORY [NAME]: as the share would, of what was changed behind the
+ * mount. */
 static int
 invalidate (char **words, guint n)
 {
