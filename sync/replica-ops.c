@@ -231,6 +231,8 @@ carry_out (NfReplica *replica, NfOp *op)
     give_up (replica, &record, err);
   else
     nf_replica_note_times (replica, &record);
+  if (record.kind == NF_OP_DATA || (record.kind == NF_OP_ATTR && (record.mask & NF_SET_MTIME)))
+    nf_transfers_timed (replica->transfers, record.fid, record.seq);
   if (record.kind == NF_OP_NAMES)
     note_suspects (replica, &record, suspects);
   return 0;

@@ -43,7 +43,7 @@ find_attributes (Switch *sw)
   sw->size = known > 0 ? transfer->attr.size : (guint64)sw->st.st_size;
   sw->mtime
       = (gint64)sw->st.st_mtim.tv_sec * G_GINT64_CONSTANT (1000000000) + sw->st.st_mtim.tv_nsec;
-  if (known > 0 && !keep_mtime)
+  if (known > 0 && known >= transfer->timed_seq && !keep_mtime)
     sw->mtime = transfer->attr.mtime;
   if (transfer->hash_seq > known)
     {
@@ -54,8 +54,6 @@ find_attributes (Switch *sw)
     {
       known = transfer->noted_seq;
       sw->size = transfer->noted_size;
-      if (transfer->noted_mtime != 0 && !keep_mtime)
-        sw->mtime = transfer->noted_mtime;
     }
   sw->foreign = transfer->heals;
   for (GList *l = transfer->ops.head; l; l = l->next)

@@ -211,10 +211,17 @@ nf_transfers_note (NfTransfers *transfers, NfTransfer *transfer, NfOp *op)
     (void)nf_dirty_add (transfers->replica->share, transfer->fid, start, end);
   transfer->noted_seq = op->position.seq;
   transfer->noted_size = op->record.attr.size;
-  transfer->noted_mtime
-      = op->record.kind == NF_OP_DATA ? op->record.attr.mtime : transfer->noted_mtime;
   op->noted = TRUE;
   nf_replica_set_unsure (transfers->replica, transfer->fid, TRUE);
+}
+
+void
+nf_transfers_timed (NfTransfers *transfers, NfFid fid, guint64 seq)
+{
+  NfTransfer *transfer = nf_transfers_find (transfers, fid);
+
+  if (transfer)
+    transfer->timed_seq = MAX (transfer->timed_seq, seq);
 }
 
 typedef struct

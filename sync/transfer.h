@@ -44,10 +44,9 @@ struct NfTransfer
   guint64 hash_request;
   guint64 hash_size; /* the file's size as of hash_seq */
   guint64 hash_seq;
-  guint64
-      noted_seq; /* the last op that a healing one has taken note of, with the size and mtime it gave */
+  guint64 noted_seq; /* the last op that a healing one has taken note of, and the size it gave */
   guint64 noted_size;
-  gint64 noted_mtime;
+  guint64 timed_seq; /* the last op that has set the file's mtime meanwhile */
   guint64 inflight;
   guint64 order; /* of beginning */
 };
@@ -67,6 +66,8 @@ guint64 nf_transfers_needs (NfTransfers *transfers);
 void nf_transfers_attach (NfTransfers *transfers, NfOp *op);
 /* TRANSFER heals: what OP changes is wanted as of it, and OP need not wait. */
 void nf_transfers_note (NfTransfers *transfers, NfTransfer *transfer, NfOp *op);
+/* Op SEQ has set the mtime of FID. */
+void nf_transfers_timed (NfTransfers *transfers, NfFid fid, guint64 seq);
 /* The content of FID is suspect and is to be made right. -errno if it can't begin. */
 int nf_transfers_heal (NfTransfers *transfers, NfFid fid);
 
