@@ -72,11 +72,10 @@ tests_sites_nf_work_LDADD = $(GLIB_LIBS)
 # The whole, with several sites. "make check-long" runs the same with larger figures.
 test_data += tests/sites/stage.sh tests/sites/material.sh tests/sites/badinput-disk.sh \
 	tests/sites/badinput-peer.sh
-site_tests = tests/sites/maildir.sh tests/sites/bulk.sh tests/sites/cut.sh tests/sites/none.sh \
-	tests/sites/personal.sh
+site_tests = tests/sites/bulk.sh tests/sites/cut.sh
 script_tests += $(site_tests)
 # These find what is still to be mended; they join the others when they pass every time.
-hard_site_tests = tests/sites/programs.sh tests/sites/random.sh tests/sites/kill.sh \
+hard_site_tests = tests/sites/maildir.sh tests/sites/none.sh tests/sites/personal.sh tests/sites/programs.sh tests/sites/random.sh tests/sites/kill.sh \
 	tests/sites/order.sh tests/sites/fill.sh tests/sites/badinput.sh
 long_tests += $(site_tests) $(hard_site_tests)
 test_data += $(hard_site_tests)
