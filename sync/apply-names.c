@@ -129,9 +129,13 @@ ensure_here (Names *names, guint i)
 int
 nf_apply_confirm (NfShare *share, NfFid fid, NfFid parent, NfSlice name)
 {
-  if (nf_index_has_name (share->index, fid, parent, name))
+  NfObject object;
+
+  if (!nf_index_get (share->index, fid, &object)
+      || (object.place == NF_PLACE_NAMED && nf_index_has_name (share->index, fid, parent, name)))
     return 0;
-  return nf_index_add_name (share->index, fid, parent, name);
+  /* Perhaps it is in limbo, since a name went that was the only one known. */
+  return nf_tree_place (share->tree, fid, parent, name, NULL);
 }
 
 int

@@ -18,8 +18,8 @@
  *   serve.c      answers FETCH, LIST, HASH
  *   replica.c    receives ops, defers what depends on content under way, keeps the position
  *   apply.c      carries out one record on the tree
- *   pending.c    objects whose content or listing is under way (fetch into staging, then switch)
- *   heal.c       takes suspects one after the other: filling, catching up, repair
+ *   transfer.c   content under way (fetch.c, compare.c), put in place as one state (switch.c)
+ *   heal.c       takes suspects one after the other: filling, catching up, repair (reconcile.c)
  *   forward.c    calls under way to the primary: ids, sending again, deadlines; the write buffer,
  * which readers of this site see (overlay); pending-calls.c keeps their order
  */
