@@ -39,6 +39,23 @@ tell_node (NfMount *mount, NfVolume *volume, NfFid fid, gint64 offset, gint64 le
   (void)tell_inode (mount, id, offset, length);
 }
 
+/* A file has grown, and so has what was told above. But attributes that the kernel asks for are dropped by it if it is
+ * told of a change before it has taken them in; then a read goes by the old size, and shows less than there was before
+ * it began. When changes come one after another that happens again and again, and a log would seem to end long before
+ * what was written after it (G2). A byte that is stored sets the size for sure: the last one. */
+static void
+tell_end (NfMount *mount, NfVolume *volume, const NfInval *inval)
+{
+  guint64 id = nf_mount_node_id (mount, volume, inval->fid, NULL);
+  guint8 last = inval->last;
+  struct fuse_bufvec buffer = FUSE_BUFVEC_INIT (1);
+
+  if (id == 0)
+    return;
+  buffer.buf[0].mem = &last;
+  (void)fuse_lowlevel_notify_store (mount->session, id, (off_t)inval->end - 1, &buffer, 0);
+}
+
 static void
 tell_name (NfMount *mount, NfVolume *volume, NfFid parent, const char *name)
 {
@@ -104,6 +121,8 @@ tell_share (NfMount *mount, const NfInvalItem *item)
       break;
     case NF_INVAL_DATA:
       tell_node (mount, item->volume, inval->fid, (gint64)inval->offset, (gint64)inval->length);
+      if (inval->end > 0)
+        tell_end (mount, item->volume, inval);
       break;
     case NF_INVAL_SWITCH:
       tell_switch (mount, item);

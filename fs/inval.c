@@ -180,6 +180,11 @@ joins_last (Queue *queue, const NfVolume *volume, const NfInval *inval)
       || last->inval.offset + last->inval.length != inval->offset)
     return FALSE;
   last->inval.length = inval->length == 0 ? 0 : last->inval.length + inval->length;
+  if (inval->end != 0)
+    {
+      last->inval.end = inval->end;
+      last->inval.last = inval->last;
+    }
   return TRUE;
 }
 

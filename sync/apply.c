@@ -24,6 +24,19 @@ nf_apply_invalidate (NfShare *share, NfInvalKind kind, NfFid fid, guint64 offset
 }
 
 void
+nf_apply_invalidate_content (NfShare *share, NfFid fid, int fd, guint64 offset, guint64 length)
+{
+  NfInval inval = { .kind = NF_INVAL_DATA, .fid = fid, .offset = offset, .length = length };
+  struct stat st;
+
+  /* Without the last byte the kernel finds out a little later how long the file is: see fs/inval-tell.c. */
+  if (fstat (fd, &st) == 0 && st.st_size > 0 && pread (fd, &inval.last, 1, st.st_size - 1) == 1)
+    inval.end = (guint64)st.st_size;
+  if (share->host->invalidate)
+    share->host->invalidate (share->host->data, share, &inval);
+}
+
+void
 nf_apply_invalidate_name (NfShare *share, NfFid parent, NfSlice name)
 {
   NfInval inval = { .kind = NF_INVAL_NAME, .parent = parent, .name = name };
@@ -152,19 +165,25 @@ apply_data (NfShare *share, const NfRecord *record, NfSlice bytes, guint flags)
     err = -errno;
   if (err == 0)
     err = nf_apply_range (fd, record->range, record->offset, record->length, bytes);
+  if (err != 0 && before < record->attr.size)
+    (void)ftruncate (
+        fd, (off_t)before); /* no space: it is done again, and until then nothing of it is seen */
   if (err == 0 && before != record->attr.size && fstat (fd, &st) == 0
       && (guint64)st.st_size != record->attr.size && ftruncate (fd, (off_t)record->attr.size) != 0)
     err = -errno;
   if (err == 0 && !(flags & NF_APPLY_KEEP_MTIME))
     err = nf_tree_set_attr (share->tree, record->fid, fd, NF_SET_MTIME, &record->attr);
-  (void)close (fd);
   if (err == 0 && !(flags & NF_APPLY_OWN))
     {
       gboolean resized
           = before != record->attr.size && record->attr.size < record->offset + record->length;
-      nf_apply_invalidate (share, NF_INVAL_DATA, record->fid, resized ? 0 : record->offset,
-                           resized ? 0 : record->length);
+      if (before < record->attr.size)
+        nf_apply_invalidate_content (share, record->fid, fd, record->offset, record->length);
+      else
+        nf_apply_invalidate (share, NF_INVAL_DATA, record->fid, resized ? 0 : record->offset,
+                             resized ? 0 : record->length);
     }
+  (void)close (fd);
   return err;
 }
 

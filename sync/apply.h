@@ -35,4 +35,7 @@ int nf_apply_write (int fd, guint64 offset, NfSlice bytes);
 
 void nf_apply_invalidate (NfShare *share, NfInvalKind kind, NfFid fid, guint64 offset,
                           guint64 length);
+/* The content of FID from OFFSET on was replaced, and the file FD may have grown by it. */
+void nf_apply_invalidate_content (NfShare *share, NfFid fid, int fd, guint64 offset,
+                                  guint64 length);
 void nf_apply_invalidate_name (NfShare *share, NfFid parent, NfSlice name);

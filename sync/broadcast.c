@@ -29,6 +29,8 @@ struct NfBroadcast
   NfOrder *order;
   NfRecent *recent;
   gint n_subscribed; /* atomic */
+  gint
+      keeps_data; /* atomic: some site wants the bytes of writes, now or when its link is up again */
 
   pthread_mutex_t lock;    /* guards what follows; innermost but for the journal's */
   GHashTable *subscribers; /* site → Subscriber, owning; never shrinks (members are few) */
@@ -83,7 +85,8 @@ nf_broadcast_wanted (NfBroadcast *broadcast)
 void
 nf_broadcast_data (NfBroadcast *broadcast, guint64 seq, NfSlice data, GBytes *owner)
 {
-  if (data.len == 0 || data.len > NF_RECENT_ITEM_MAX || !nf_broadcast_wanted (broadcast))
+  /* Those whose link is down count too: what they miss meanwhile is to come in order as well. */
+  if (data.len == 0 || data.len > NF_RECENT_ITEM_MAX || !g_atomic_int_get (&broadcast->keeps_data))
     return;
   if (data.len == 1 && data.data[0] == NF_BROADCAST_ABORTED[0])
     return;
@@ -200,8 +203,6 @@ set_subscribed (Subscriber *subscriber, gboolean subscribed)
     return;
   subscriber->subscribed = subscribed;
   (void)g_atomic_int_add (&broadcast->n_subscribed, subscribed ? 1 : -1);
-  if (!nf_broadcast_wanted (broadcast))
-    nf_recent_drop_all (broadcast->recent);
 }
 
 /* The bytes to go with RECORD, to be unreffed. */
@@ -363,6 +364,8 @@ nf_broadcast_subscribe (NfBroadcast *broadcast, const char *site, const NfMsg *m
   pthread_mutex_lock (&subscriber->lock);
   subscriber->connected = TRUE;
   subscriber->want_data = msg->subscribe.want_data;
+  if (subscriber->want_data)
+    g_atomic_int_set (&broadcast->keeps_data, TRUE);
   if (known)
     {
       subscriber->position = position;

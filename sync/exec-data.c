@@ -164,11 +164,17 @@ finish (NfExec *exec, Writing *writing, gsize written)
   (void)futimens (writing->fd, times); /* fails only where the write has failed, too */
   exec->answer->answer.value = written;
   exec->answer->answer.attr = writing->attr;
-  if (exec->site)
-    nf_exec_inval (exec, &(NfInval){ .kind = NF_INVAL_DATA,
-                                     .fid = writing->fid,
-                                     .offset = writing->offset,
-                                     .length = written });
+  if (!exec->site)
+    return;
+  NfInval inval = {
+    .kind = NF_INVAL_DATA, .fid = writing->fid, .offset = writing->offset, .length = written
+  };
+  if (written > 0 && writing->offset + written > (guint64)writing->before.st_size)
+    {
+      inval.end = writing->offset + written;
+      inval.last = writing->data.data[written - 1];
+    }
+  nf_exec_inval (exec, &inval);
 }
 
 /* No room, or over the quota: what was said isn't so; what was written in fact is said anew. */

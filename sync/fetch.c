@@ -266,6 +266,8 @@ take_chunk (NfTransfers *transfers, NfTransfer *transfer, guint64 start, guint64
 
   if (length == 0)
     return 0;
+  if (!hole && !nf_replica_has_room (transfers->replica))
+    return -ENOSPC; /* asked for all the same: the answer may be that the file is gone, which makes room */
   /* A hole matters only where something was staged before. */
   if (!hole || transfer->staging >= 0)
     {

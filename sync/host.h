@@ -34,6 +34,8 @@ typedef struct
   NfSlice name;
   guint64 offset;
   guint64 length;
+  guint64 end; /* of DATA, if not 0: the file has grown and ends here now, … */
+  guint8 last; /* … with this byte */
 } NfInval;
 
 struct NfHost

@@ -25,6 +25,7 @@ struct NfIndex
   MDB_txn *write;       /* that thread's */
   guint depth;
   gboolean failed;
+  guint64 disk_end; /* the disk has room for the file up to here */
   NfFid next_fid;
   NfFid fid_limit; /* reserved up to here */
 

@@ -4,6 +4,7 @@
 #include "sync/index-private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include <gio/gio.h>
@@ -26,6 +27,9 @@
 #endif
 /* Where address space is limited (ulimit -v). */
 #define MAP_SIZE_SMALL ((gsize)256 << 20)
+/* Taken on the disk ahead of the file's end, and how much of it a commit may need. */
+#define DISK_AHEAD (1024 * 1024)
+#define DISK_COMMIT (256 * 1024)
 #define FORMAT "nearfs index 1"
 #define META_FIDS "\001fids"
 #define META_FORMAT "\001format"
@@ -232,6 +236,26 @@ double_map (NfIndex *index, gsize size)
   return nf_index_error (rc);
 }
 
+/* Space on the disk is taken before a transaction begins. Where its commit found none, what it stands for would have
+ * been done already. */
+static int
+keep_disk (NfIndex *index, guint64 used)
+{
+  int fd;
+
+  if (G_LIKELY (used + DISK_AHEAD / 2 <= index->disk_end))
+    return 0;
+  if (mdb_env_get_fd (index->env, &fd) != 0)
+    return -EIO;
+  if (fallocate (fd, FALLOC_FL_KEEP_SIZE, (off_t)used, DISK_AHEAD) == 0)
+    index->disk_end = used + DISK_AHEAD;
+  else if (errno == EOPNOTSUPP || errno == ENOSYS)
+    index->disk_end = G_MAXUINT64;
+  else if (errno == ENOSPC || errno == EDQUOT)
+    return used + DISK_COMMIT <= index->disk_end ? 0 : -ENOSPC;
+  return 0;
+}
+
 /* Doubles the map before it gets short: in the middle of a transaction it would be too late. */
 static int
 keep_room (NfIndex *index)
@@ -241,9 +265,13 @@ keep_room (NfIndex *index)
 
   if (mdb_env_info (index->env, &info) != 0 || mdb_env_stat (index->env, &stat) != 0)
     return -EIO;
-  if (info.me_last_pgno < info.me_mapsize / stat.ms_psize / 8 * 7)
-    return 0;
-  return double_map (index, info.me_mapsize);
+  if (info.me_last_pgno >= info.me_mapsize / stat.ms_psize / 8 * 7)
+    {
+      int err = double_map (index, info.me_mapsize);
+      if (err != 0)
+        return err;
+    }
+  return keep_disk (index, (guint64)(info.me_last_pgno + 1) * stat.ms_psize);
 }
 
 /* What stands for this thread in `writer`. */

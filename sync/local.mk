@@ -82,6 +82,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/replica-reads.c \
 	sync/replica-redo.c \
 	sync/replica.c \
+	sync/reserve.c \
+	sync/reserve.h \
 	sync/segments.c \
 	sync/segments.h \
 	sync/serve-fetch.c \

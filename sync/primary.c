@@ -4,6 +4,7 @@
 #include "sync/primary-internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 /* The primary of a share: one order of ops.
@@ -94,7 +95,7 @@ nf_primary_sync (NfPrimary *primary, NfFid fid, gboolean datasync)
 }
 
 static int
-execute_change (NfExec *exec)
+carry_out (NfExec *exec)
 {
   switch (exec->call->type)
     {
@@ -127,6 +128,49 @@ execute_change (NfExec *exec)
     }
 }
 
+/* May it be what makes room again? */
+static gboolean
+gives_space (const NfMsg *call)
+{
+  switch (call->type)
+    {
+    case NF_MSG_UNLINK:
+    case NF_MSG_RMDIR:
+    case NF_MSG_RENAME:
+      return TRUE;
+    case NF_MSG_SETATTR:
+      return (call->setattr.mask & NF_SET_SIZE) != 0;
+    case NF_MSG_FALLOCATE:
+      return (call->fallocate.mode & FALLOC_FL_PUNCH_HOLE) != 0;
+    default:
+      return FALSE;
+    }
+}
+
+/* On a full disk the reserve is for what makes room; nothing else has it until there is some again. */
+static int
+execute_change (NfPrimary *primary, const char *site, NfFile *file, const NfMsg *call,
+                const NfCallHead *head, NfMsg *answer)
+{
+  NfReserve *reserve = primary->share->reserve;
+  NfHost *host = primary->share->host;
+  NfExec exec;
+  int err = 0;
+
+  if (!gives_space (call) && !nf_reserve_held (reserve, host->monotonic_ms (host->data)))
+    return -ENOSPC;
+  do
+    {
+      nf_exec_init (&exec, primary, site, file, call, head, answer);
+      err = carry_out (&exec);
+    }
+  while (err == -ENOSPC && gives_space (call) && nf_reserve_spend (reserve));
+  if (err == 0 && gives_space (call))
+    nf_reserve_freed (reserve);
+  answer->answer.seq = exec.seq;
+  return err;
+}
+
 static void
 answer_peers (NfPrimary *primary, NfMsg *answer)
 {
@@ -144,13 +188,7 @@ nf_primary_execute (NfPrimary *primary, const char *site, NfFile *file, const Nf
 {
   answer->type = NF_MSG_ANSWER;
   if (nf_msg_flags (call->type) & NF_MSG_CHANGES)
-    {
-      NfExec exec;
-      nf_exec_init (&exec, primary, site, file, call, head, answer);
-      int err = execute_change (&exec);
-      answer->answer.seq = exec.seq;
-      return err;
-    }
+    return execute_change (primary, site, file, call, head, answer);
   switch (call->type)
     {
     case NF_MSG_FSYNC:

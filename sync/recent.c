@@ -5,6 +5,9 @@
 
 #include <pthread.h>
 
+/* What an item takes beside its bytes: itself, its places in the table and the queue, the message that it is part of. */
+#define ITEM_COST 512
+
 typedef struct
 {
   guint64 seq;
@@ -38,13 +41,10 @@ nf_recent_new (void)
   return recent;
 }
 
-void
-nf_recent_free (NfRecent *recent)
+static gsize
+cost_of (GBytes *bytes)
 {
-  nf_recent_drop_all (recent);
-  g_hash_table_unref (recent->by_seq);
-  pthread_mutex_destroy (&recent->lock);
-  g_free (recent);
+  return g_bytes_get_size (bytes) + ITEM_COST;
 }
 
 static void
@@ -52,8 +52,18 @@ drop_oldest (NfRecent *recent)
 {
   Item *item = g_queue_pop_head (&recent->order);
 
-  recent->size -= g_bytes_get_size (item->bytes);
+  recent->size -= cost_of (item->bytes);
   g_hash_table_remove (recent->by_seq, &item->seq);
+}
+
+void
+nf_recent_free (NfRecent *recent)
+{
+  while (recent->order.length > 0)
+    drop_oldest (recent);
+  g_hash_table_unref (recent->by_seq);
+  pthread_mutex_destroy (&recent->lock);
+  g_free (recent);
 }
 
 void
@@ -63,7 +73,7 @@ nf_recent_put (NfRecent *recent, guint64 seq, GBytes *bytes)
 
   *item = (Item){ seq, bytes };
   pthread_mutex_lock (&recent->lock);
-  recent->size += g_bytes_get_size (bytes);
+  recent->size += cost_of (bytes);
   g_hash_table_insert (recent->by_seq, &item->seq, item);
   g_queue_push_tail (&recent->order, item);
   while (recent->size > NF_RECENT_MAX)
@@ -82,13 +92,4 @@ nf_recent_get (NfRecent *recent, guint64 seq)
     bytes = g_bytes_ref (item->bytes);
   pthread_mutex_unlock (&recent->lock);
   return bytes;
-}
-
-void
-nf_recent_drop_all (NfRecent *recent)
-{
-  pthread_mutex_lock (&recent->lock);
-  while (recent->order.length > 0)
-    drop_oldest (recent);
-  pthread_mutex_unlock (&recent->lock);
 }

@@ -6,8 +6,8 @@
 /* The bytes of the latest small writes, by seq, so that they can travel with their op. What has gone from here is
  * fetched by the replicas. Thread: any. */
 
-/* All together: some seconds of small writes; a replica that is behind by more fetches. */
-#define NF_RECENT_MAX (16 * 1024 * 1024)
+/* All together: a minute of small writes; a replica that is behind by more fetches. */
+#define NF_RECENT_MAX (64 * 1024 * 1024)
 /* One write; above it fetching is cheaper than holding up the ops behind it. */
 #define NF_RECENT_ITEM_MAX (64 * 1024)
 
@@ -19,4 +19,3 @@ void nf_recent_free (NfRecent *recent);
 void nf_recent_put (NfRecent *recent, guint64 seq, GBytes *bytes);
 /* A reference, or NULL. */
 GBytes *nf_recent_get (NfRecent *recent, guint64 seq);
-void nf_recent_drop_all (NfRecent *recent);

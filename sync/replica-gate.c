@@ -57,10 +57,12 @@ void
 nf_replica_arrive (NfReplica *replica, NfSlice record, NfSlice data)
 {
   NfPosition position = replica->received;
+  const Arrived *last = g_queue_peek_tail (&replica->arrived);
 
-  if (replica->loaded.seq + replica->arrived.length + 1 != position.seq
-      || replica->arrived.length >= ARRIVED_MAX || replica->arrived_cost >= ARRIVED_COST_MAX)
-    return; /* there is a backlog: it comes from the journal in its turn */
+  /* What lies here has no gap, though ops before it may have to be read from the journal first. */
+  if ((last && last->position.seq + 1 != position.seq) || replica->arrived.length >= ARRIVED_MAX
+      || replica->arrived_cost >= ARRIVED_COST_MAX)
+    return; /* it comes from the journal in its turn, and its data is fetched */
   /* A copy: the message itself counts against the link's credit as long as it is kept, and answers have to come
    * through however much waits here. */
   guint8 *copy = g_malloc (record.len + data.len);
@@ -77,10 +79,11 @@ nf_replica_arrive (NfReplica *replica, NfSlice record, NfSlice data)
 gboolean
 nf_replica_take_arrived (NfReplica *replica)
 {
-  Arrived *arrived = g_queue_pop_head (&replica->arrived);
+  Arrived *arrived = g_queue_peek_head (&replica->arrived);
 
-  if (!arrived)
+  if (!arrived || arrived->position.seq != replica->loaded.seq + 1)
     return FALSE;
+  g_queue_pop_head (&replica->arrived);
   replica->arrived_cost -= g_bytes_get_size (arrived->owner);
   nf_replica_take (replica, arrived->position, arrived->owner, arrived->record, arrived->data);
   arrived_free (arrived);

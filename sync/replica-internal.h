@@ -136,6 +136,8 @@ void nf_replica_unref (NfReplica *replica);
 void nf_replica_after (NfReplica *replica, guint delay_ms, NfFunc func);
 /* Tries again soon what failed for lack of space or the like. */
 void nf_replica_retry_later (NfReplica *replica);
+/* Is there space for content? */
+gboolean nf_replica_has_room (NfReplica *replica);
 void nf_replica_trouble (NfReplica *replica, const char *what); /* NULL: over */
 gint64 nf_replica_now_ms (NfReplica *replica);
 gboolean nf_replica_send (NfReplica *replica, gboolean bulk, const NfMsg *msg);
@@ -187,7 +189,7 @@ gboolean nf_replica_gated (NfReplica *replica);
 void nf_replica_run_ready (NfReplica *replica);
 /* The op just received, for its turn. Copies. */
 void nf_replica_arrive (NfReplica *replica, NfSlice record, NfSlice data);
-/* Takes the next op that arrived. FALSE: there is none, the journal has it if it is received. */
+/* Takes the next op if it lies here. FALSE: it doesn't, the journal has it if it is received. */
 gboolean nf_replica_take_arrived (NfReplica *replica);
 void nf_replica_gate_clear (NfReplica *replica);
 

@@ -219,6 +219,14 @@ nf_replica_set_parted (NfReplica *replica, gboolean parted)
                            parted ? nf_slice_str ("1") : NF_SLICE_NONE);
 }
 
+/* Content is refused while the reserve is spent: that is for the ops, which may bring removals. */
+gboolean
+nf_replica_has_room (NfReplica *replica)
+{
+  return !replica->share->reserve
+         || nf_reserve_held (replica->share->reserve, nf_replica_now_ms (replica));
+}
+
 static void
 retry (gpointer data)
 {
@@ -229,12 +237,15 @@ retry (gpointer data)
   if (!replica->closed)
     {
       NfOp *op;
-      replica->no_space = FALSE;
-      nf_replica_trouble (replica, NULL);
-      while ((op = g_queue_pop_head (&replica->stalled)))
-        g_queue_push_tail (&replica->ready, op);
+      replica->no_space = !nf_replica_has_room (replica);
+      if (replica->no_space)
+        nf_replica_retry_later (replica);
+      else
+        nf_replica_trouble (replica, NULL);
       nf_transfers_retry (replica->transfers);
       nf_heal_start (replica->heal);
+      while ((op = g_queue_pop_head (&replica->stalled)))
+        g_queue_push_tail (&replica->ready, op);
       if (!replica->subscribed)
         nf_replica_subscribe (replica);
       nf_replica_settle (replica);
@@ -252,7 +263,9 @@ nf_replica_retry_later (NfReplica *replica)
   if (replica->retry_due || replica->closed)
     return;
   replica->retry_due = TRUE;
-  nf_replica_after (replica, NF_RETRY_MS, retry);
+  gboolean spent
+      = replica->no_space && replica->share->reserve && nf_reserve_spend (replica->share->reserve);
+  nf_replica_after (replica, spent ? 0 : NF_RETRY_MS, retry);
 }
 
 /* ---- beginning and end ---- */

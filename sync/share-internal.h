@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "sync/journal.h"
+#include "sync/reserve.h"
 #include "sync/share.h"
 #include "sync/strand.h"
 #include "sync/tree.h"
@@ -39,6 +40,7 @@ struct NfShare
   NfTree *tree;       /* NULL for role none */
   NfIndex *index;     /* the tree's */
   NfJournal *journal; /* NULL for role none */
+  NfReserve *reserve; /* likewise */
   NfOpens *opens;
   NfPrimary *primary; /* one of these two */
   NfReplica *replica; /* role replica and, with no tree, none */

@@ -63,6 +63,7 @@ open_store (NfShare *share, GError **error)
   if (!share->tree)
     return FALSE;
   share->index = nf_tree_index (share->tree);
+  share->reserve = nf_reserve_new (nf_tree_hidden_fd (share->tree));
   share->journal = nf_journal_open (nf_tree_hidden_fd (share->tree), "journal", &limits,
                                     (NfPosition){ 0, 0, 0 }, error);
   return share->journal != NULL;
@@ -151,6 +152,7 @@ nf_share_close (NfShare *share)
   nf_opens_free (share->opens);
   if (share->journal)
     nf_journal_close (share->journal);
+  nf_reserve_free (share->reserve);
   if (share->tree)
     nf_tree_close (share->tree);
   conf_clear (&share->conf);

@@ -334,7 +334,7 @@ carry_out (Switch *sw, gboolean suspect)
   if (sw->transfer->heals || replaced || !suspect)
     err = nf_dirty_clear (share, fid);
   if (err == 0 && !replaced && sw->foreign)
-    nf_apply_invalidate (share, NF_INVAL_DATA, fid, 0, 0);
+    nf_apply_invalidate_content (share, fid, sw->file, 0, 0);
   return err;
 }
 
@@ -390,6 +390,16 @@ grow_first (Switch *sw)
   return ftruncate (sw->file, (off_t)sw->size) == 0 ? 0 : -errno;
 }
 
+/* It failed, for lack of space as a rule, and is done again: what is new of it isn't seen until then. */
+static void
+shrink_back (Switch *sw)
+{
+  struct stat st;
+
+  if (fstat (sw->file, &st) == 0 && st.st_size > sw->st.st_size)
+    (void)ftruncate (sw->file, sw->st.st_size);
+}
+
 int
 nf_transfer_switch_op (NfReplica *replica, NfTransfer *transfer, const NfOp *op)
 {
@@ -407,11 +417,13 @@ nf_transfer_switch_op (NfReplica *replica, NfTransfer *transfer, const NfOp *op)
   err = grow_first (&sw);
   if (err == 0)
     err = switch_op (&sw, op);
+  if (err != 0)
+    shrink_back (&sw);
   pthread_rwlock_unlock (lock);
   if (err == 0 && !(object.suspect & NF_SUSPECT_DATA))
     err = nf_dirty_clear (replica->share, transfer->fid);
   if (err == 0 && !op->own)
-    nf_apply_invalidate (replica->share, NF_INVAL_DATA, transfer->fid, 0, 0);
+    nf_apply_invalidate_content (replica->share, transfer->fid, sw.file, 0, 0);
   (void)close (sw.file);
   return err;
 }
@@ -435,6 +447,8 @@ nf_transfer_switch (NfReplica *replica, NfTransfer *transfer, guint64 seq)
   err = grow_first (&sw);
   if (err == 0)
     err = carry_out (&sw, object.suspect & NF_SUSPECT_DATA);
+  if (err != 0)
+    shrink_back (&sw);
   pthread_rwlock_unlock (lock);
   (void)close (sw.file);
   return err;

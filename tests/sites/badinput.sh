@@ -21,7 +21,7 @@ signs ()
 works ()
 {
   wait_for 20 signs "$1" 2>/dev/null || fail "after $1: nyc can't write"
-  expect_file "$(at tokyo)/sign" "$1"
+  expect_file "$(at tokyo)/sign" "$1" 20
 }
 
 # refuses PATTERN COMMAND…: it fails, in time, and says so.

@@ -211,7 +211,13 @@ order_read (const char *dir, guint n, guint seconds, gboolean together)
         broken ("time ran backwards: version %u after %u, line %u after %u", version, last_version,
                 line, last_line);
       if (together && line < version)
-        broken ("version %u is there, but the log, written before it, ends at %u", version, line);
+        {
+          guint soon = read_log (log);
+          g_usleep (100000);
+          broken ("version %u is there, but the log, written before it, ends at %u (%u then, %u "
+                  "0.1 s later)",
+                  version, line, soon, read_log (log));
+        }
       if (together && again + 1 < line)
         {
           g_usleep (100000);

@@ -5,7 +5,7 @@
 # shellcheck source=tests/sites/stage.sh
 . "$(dirname "$0")/stage.sh"
 
-limit "$(long 150 500)"
+limit "$(long 400 900)"
 three_sites
 changes=$(long 2000 10000)
 
@@ -16,20 +16,20 @@ in_order ()
   mkdir "$(at london)/$name"
   wait_in_step
   for site in nyc tokyo; do
-    job "read-$site" "$NF_WORK" order-read "$(at "$site")/$name" "$changes" $(($(long 60 200) * NF_SLOW)) "${2:-each}"
+    job "read-$site" "$NF_WORK" order-read "$(at "$site")/$name" "$changes" $(($(long 150 300) * NF_SLOW)) together
   done
   job write "$NF_WORK" order-write "$(at london)/$name" "$changes"
 }
 
 in_order_ok ()
 {
-  job_ok write "$(long 60 200)"
-  job_ok read-nyc "$(long 60 200)"
-  job_ok read-tokyo "$(long 60 200)"
+  job_ok write "$(long 150 300)"
+  job_ok read-nyc "$(long 150 300)"
+  job_ok read-tokyo "$(long 150 300)"
   step "$1: in order"
 }
 
-in_order alone "${NF_TOGETHER:-each}"
+in_order alone
 in_order_ok "$changes changes"
 
 copies ()
@@ -43,7 +43,7 @@ head -c "$(long 30000000 300000000)" /dev/urandom >"$NF_TMP/large"
 in_order beside-bulk
 job copies copies
 in_order_ok "$changes changes beside large copies"
-job_ok copies 100
+job_ok copies 200
 
 # Cuts shorter and longer than the heartbeat's silence, and connections that are reset.
 cuts ()
@@ -61,6 +61,6 @@ cuts ()
 }
 in_order cut
 job cuts cuts
-job_ok cuts 100
+job_ok cuts 200
 in_order_ok "$changes changes across cuts and resets"
 check_all
