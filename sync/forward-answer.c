@@ -85,6 +85,25 @@ touched_by (const NfMsg *call, const NfMsg *answer, Touched *ret_touched)
   *ret_touched = touched;
 }
 
+void
+nf_forward_add_touched (GArray *invals, const NfMsg *call, const NfMsg *answer)
+{
+  Touched touched;
+
+  touched_by (call, answer, &touched);
+  for (guint i = 0; i < touched.n_names; i++)
+    {
+      NfInval inval = { .kind = NF_INVAL_NAME, .parent = touched.names[i].parent };
+      inval.name = nf_slice (nf_slice_dup (touched.names[i].name), touched.names[i].name.len);
+      g_array_append_val (invals, inval);
+    }
+  for (guint i = 0; i < touched.n_fids; i++)
+    {
+      NfInval inval = { .kind = NF_INVAL_DATA, .fid = touched.fids[i] };
+      g_array_append_val (invals, inval);
+    }
+}
+
 /* After a settled write: what stood behind it, or behind the window, may go now. With the lock. */
 static void
 go_on (NfForward *forward, NfFid fid, gboolean window, GArray *due)
@@ -164,7 +183,7 @@ nf_forward_answer (NfForward *forward, const NfMsg *message)
 {
   NfShare *share = forward->share;
   GArray *due = nf_forward_due_new ();
-  GArray *invals = g_array_new (FALSE, FALSE, sizeof (NfInval));
+  GArray *invals = nf_forward_invals_new ();
   NfMsg answer = *message;
   NfCallDone done = NULL;
   gpointer arg = NULL;
@@ -197,6 +216,10 @@ nf_forward_answer (NfForward *forward, const NfMsg *message)
       && nf_replica_mark (share->replica, answer.answer.seq, touched.fids, touched.n_fids,
                           touched.names, touched.n_names))
     prefer_local_attr (share, &answer);
+  if (status == 0 && changes && !done) /* he was interrupted, and told so */
+    nf_forward_add_touched (invals, kept->msg, &answer);
+  if (kept && !changes)
+    nf_replica_mark_read (share->replica, kept->msg, status, &answer);
   if (done)
     done (arg, status, &answer);
   if (kept)

@@ -27,6 +27,9 @@ struct NfForward
   gboolean up;
   gboolean watched; /* a look at the deadlines is due */
   guint64 epoch;    /* that calls are sent in */
+  guint64
+      lost_upto; /* of calls up to here some were answered with an error, or by a former life's end, and may have
+                        been carried out all the same */
   gint64 down_since_ms;
   gint refs; /* timers under way */
   gboolean closing;
@@ -62,5 +65,9 @@ void nf_forward_buffer_write (NfForward *forward, NfFile *file, const NfMsg *msg
 void nf_forward_admit_stalled (NfForward *forward, GArray *due);
 int nf_forward_take_file_error (NfFile *file);
 
-/* Without it: tells the host and frees. */
+/* What the kernel can have cached wrongly, of NfInval with names of their own. */
+GArray *nf_forward_invals_new (void);
+/* All that CALL may have changed (ANSWER is the primary's, or empty): nobody was told that it did. */
+void nf_forward_add_touched (GArray *invals, const NfMsg *call, const NfMsg *answer);
+/* Without the lock: tells the host and frees. */
 void nf_forward_invalidate_all (NfForward *forward, GArray *invals);

@@ -86,6 +86,15 @@ nf_forward_written (NfForward *forward, guint64 reqid)
   return bytes;
 }
 
+gboolean
+nf_forward_told (NfForward *forward, guint64 reqid)
+{
+  pthread_mutex_lock (&forward->lock);
+  gboolean told = reqid > forward->lost_upto;
+  pthread_mutex_unlock (&forward->lock);
+  return told;
+}
+
 void
 nf_forward_applied (NfForward *forward, guint64 reqid)
 {

@@ -60,6 +60,7 @@ nf_forward_new (NfShare *share)
   pthread_cond_init (&forward->drained, NULL);
   /* Ids must not come again after a restart: they begin with the time in microseconds. */
   nf_pending_calls_init (&forward->calls, (guint64)host->realtime_ns (host->data) / 1000);
+  forward->lost_upto = forward->calls.next_id - 1;
   g_queue_init (&forward->stalled);
   forward->holds = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   forward->down_since_ms = host->monotonic_ms (host->data);
@@ -199,20 +200,38 @@ nf_forward_given_up (NfForward *forward)
                 >= (gint64)forward->share->conf.call_timeout_ms;
 }
 
-/* PENDING comes to nothing. A buffered write's error waits for the next flush of its handle, and
- * what the kernel has cached of it isn't so. With the lock. */
+static void
+inval_clear (gpointer data)
+{
+  NfInval *inval = data;
+
+  g_free ((gpointer)inval->name.data);
+}
+
+GArray *
+nf_forward_invals_new (void)
+{
+  GArray *invals = g_array_new (FALSE, FALSE, sizeof (NfInval));
+
+  g_array_set_clear_func (invals, inval_clear);
+  return invals;
+}
+
+/* PENDING comes to nothing, as far as is known here. A buffered write's error waits for the next flush of its handle.
+ * What the kernel has cached may not be so, now or when the op comes that is PENDING's after all. With the lock. */
 void
 nf_forward_fail_pending (NfForward *forward, NfPending *pending, int error, GArray *due,
                          GArray *ret_invals)
 {
-  if (pending->buffered)
+  const NfMsg none = { .type = NF_MSG_ANSWER };
+
+  if (nf_msg_flags (pending->msg->type) & NF_MSG_CHANGES)
     {
-      NfInval inval = { .kind = pending->data ? NF_INVAL_DATA : NF_INVAL_ATTR,
-                        .fid = nf_pending_fid (pending) };
-      g_array_append_val (ret_invals, inval);
-      if (pending->file)
-        pending->file->error = error;
+      nf_forward_add_touched (ret_invals, pending->msg, &none);
+      forward->lost_upto = MAX (forward->lost_upto, pending->id);
     }
+  if (pending->buffered && pending->file)
+    pending->file->error = error;
   nf_forward_due_add (due, pending->done, pending->arg, error, 0);
   nf_pending_settle (&forward->calls, pending, FALSE);
 }
@@ -243,7 +262,7 @@ static void
 fail_everything (NfForward *forward, int error)
 {
   GArray *due = nf_forward_due_new ();
-  GArray *invals = g_array_new (FALSE, FALSE, sizeof (NfInval));
+  GArray *invals = nf_forward_invals_new ();
   NfPending *pending;
 
   pthread_mutex_lock (&forward->lock);
@@ -377,7 +396,7 @@ check_deadlines (gpointer arg)
 {
   NfForward *forward = arg;
   GArray *due = nf_forward_due_new ();
-  GArray *invals = g_array_new (FALSE, FALSE, sizeof (NfInval));
+  GArray *invals = nf_forward_invals_new ();
   gboolean over = FALSE;
 
   pthread_mutex_lock (&forward->lock);

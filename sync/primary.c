@@ -182,6 +182,17 @@ answer_peers (NfPrimary *primary, NfMsg *answer)
       = nf_slice (g_bytes_get_data (answer->owner, NULL), g_bytes_get_size (answer->owner));
 }
 
+/* What is read may have in it whatever is in the journal by then: so the answer says. */
+static int
+execute_read (NfPrimary *primary, const char *site, NfFile *file, const NfMsg *call, NfMsg *answer)
+{
+  int err = nf_reads_call (primary->share, call, file ? file->fd : -1, nf_primary_adopt, answer);
+
+  if (site)
+    answer->answer.seq = nf_journal_last (primary->share->journal).seq;
+  return err;
+}
+
 int
 nf_primary_execute (NfPrimary *primary, const char *site, NfFile *file, const NfMsg *call,
                     const NfCallHead *head, NfMsg *answer)
@@ -203,7 +214,7 @@ nf_primary_execute (NfPrimary *primary, const char *site, NfFile *file, const Nf
         nf_primary_drop (primary, site, call->drop.fid);
       return 0;
     default:
-      return nf_reads_call (primary->share, call, file ? file->fd : -1, nf_primary_adopt, answer);
+      return execute_read (primary, site, file, call, answer);
     }
 }
 

@@ -122,6 +122,7 @@ struct NfReplica
   GHashTable *marks;       /* key → seq */
   GHashTable *marks_of;    /* seq → GArray of keys */
   GHashTable *mark_fids;   /* fid → seq: which of the marks are of objects */
+  guint64 read_mark;       /* the least seq of those that stand for all ops up to it; 0: none */
   guint64 filled;
   guint64 fill_total;
   char state[32];
@@ -181,6 +182,8 @@ void nf_replica_set_unsure (NfReplica *replica, NfFid fid, gboolean unsure);
 gboolean nf_op_is_content (const NfOp *op);
 /* And are its bytes missing? */
 gboolean nf_op_lacks_bytes (const NfOp *op);
+/* Is it of this site, and does its kernel know of it from the call's answer? */
+gboolean nf_op_is_told (NfReplica *replica, const NfOp *op);
 
 /* replica-gate.c */
 /* The kernel hasn't been told yet of what was applied: nothing may be applied now. */

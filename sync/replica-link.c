@@ -183,10 +183,11 @@ static void
 invalidate_only (NfReplica *replica, const NfRecord *record, gboolean own)
 {
   NfShare *share = replica->share;
+  gboolean told = own && nf_forward_told (share->forward, record->reqid);
 
-  for (guint i = 0; !own && i < record->n_names; i++)
+  for (guint i = 0; !told && i < record->n_names; i++)
     nf_apply_invalidate_name (share, record->names[i].parent, record->names[i].name);
-  if (!own && record->fid != NF_FID_NONE)
+  if (!told && record->fid != NF_FID_NONE)
     {
       gboolean resized = record->kind == NF_OP_ATTR && (record->mask & NF_SET_SIZE);
       if (record->kind == NF_OP_DATA)

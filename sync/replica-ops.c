@@ -27,6 +27,12 @@ nf_op_lacks_bytes (const NfOp *op)
          && op->data.len != op->record.length;
 }
 
+gboolean
+nf_op_is_told (NfReplica *replica, const NfOp *op)
+{
+  return op->own && nf_forward_told (replica->share->forward, op->record.reqid);
+}
+
 /* ---- keys ---- */
 
 static void
@@ -216,7 +222,7 @@ static int
 carry_out (NfReplica *replica, NfOp *op)
 {
   NfRecord record = op->record;
-  guint flags = op->own ? NF_APPLY_OWN : 0;
+  guint flags = nf_op_is_told (replica, op) ? NF_APPLY_OWN : 0;
   guint64 suspects = nf_index_suspects (replica->share->index);
 
   gboolean left = nf_replica_narrow (replica, op, &record, &flags);

@@ -3,6 +3,8 @@
 
 #include "sync/replica-internal.h"
 
+#include <errno.h>
+
 /* What may be served from the tree. With nothing suspect and no marks everything may, and that costs two atomic
  * loads. Otherwise a thing is served if it isn't suspect itself, lies in no tree that still has to be compared, and
  * isn't marked: changed by a call of this site whose op hasn't been applied here.
@@ -10,6 +12,8 @@
  * Marks are kept by key (an object's or a name's, as blocked.h has them) with the greatest seq, and by seq, to go with
  * their op. */
 
+/* In a mark's seq: it goes when all ops up to there are applied, not with that op alone. */
+#define ALL_UP_TO (G_GUINT64_CONSTANT (1) << 63)
 /* With more marks than this a listing isn't searched for marked objects, but read from the primary. */
 #define MARKS_SEARCHED_MAX 64
 /* A chain of parents longer than this is a loop in a damaged index. */
@@ -91,26 +95,46 @@ drop_marks_of (NfReplica *replica, guint64 seq, const GArray *keys)
     }
 }
 
-void
-nf_replica_unmark (NfReplica *replica, guint64 seq, gboolean all)
+/* Those that stand for all ops up to SEQ, and with ALL the others up to there, too. */
+static void
+unmark_up_to (NfReplica *replica, guint64 seq, gboolean all)
 {
   GHashTableIter iter;
   gpointer key, value;
 
+  replica->read_mark = 0;
+  g_hash_table_iter_init (&iter, replica->marks_of);
+  while (g_hash_table_iter_next (&iter, &key, &value))
+    {
+      guint64 mark = *(guint64 *)key;
+      guint64 until = mark & ~ALL_UP_TO;
+      gboolean kind = all || (mark & ALL_UP_TO);
+      if (kind && until <= seq)
+        {
+          drop_marks_of (replica, mark, value);
+          g_hash_table_iter_remove (&iter);
+        }
+      else if ((mark & ALL_UP_TO) && (replica->read_mark == 0 || until < replica->read_mark))
+        replica->read_mark = until;
+    }
+}
+
+void
+nf_replica_unmark (NfReplica *replica, guint64 seq, gboolean all)
+{
+  const GArray *keys;
+
   if (g_hash_table_size (replica->marks_of) == 0)
     return;
-  if (!all && (value = g_hash_table_lookup (replica->marks_of, &seq)))
+  if (!all && (keys = g_hash_table_lookup (replica->marks_of, &seq)))
     {
-      drop_marks_of (replica, seq, value);
+      drop_marks_of (replica, seq, keys);
       g_hash_table_remove (replica->marks_of, &seq);
     }
-  g_hash_table_iter_init (&iter, replica->marks_of);
-  while (all && g_hash_table_iter_next (&iter, &key, &value))
-    if (*(guint64 *)key <= seq)
-      {
-        drop_marks_of (replica, *(guint64 *)key, value);
-        g_hash_table_iter_remove (&iter);
-      }
+  if (all)
+    unmark_up_to (replica, seq, TRUE);
+  else if (replica->read_mark != 0 && replica->read_mark <= replica->applied.seq)
+    unmark_up_to (replica, replica->applied.seq, FALSE);
   g_atomic_int_set (&replica->n_marks, (gint)g_hash_table_size (replica->marks));
 }
 
@@ -214,6 +238,76 @@ nf_replica_mark (NfReplica *replica, guint64 seq, const NfFid *fids, guint n_fid
         && !is_trusted (replica, fids[i], NF_SUSPECT_ATTR))
       return FALSE;
   return applied;
+}
+
+/* Marks what was read as of SEQ: FID (or NF_FID_NONE) and, with NAME, what PARENT has under it. */
+static void
+mark_as_read (NfReplica *replica, guint64 seq, NfFid fid, NfFid parent, const NfSlice *name)
+{
+  pthread_mutex_lock (&replica->lock);
+  if (seq > replica->applied.seq)
+    {
+      if (fid != NF_FID_NONE)
+        add_mark (replica, seq | ALL_UP_TO, nf_key_fid (fid), fid);
+      if (name)
+        add_mark (replica, seq | ALL_UP_TO, nf_key_name (parent, *name), NF_FID_NONE);
+      if (replica->read_mark == 0 || seq < replica->read_mark)
+        replica->read_mark = seq;
+      g_atomic_int_set (&replica->n_marks, (gint)g_hash_table_size (replica->marks));
+    }
+  pthread_mutex_unlock (&replica->lock);
+}
+
+/* Has the tree here another object under that name, or the same with other content? */
+static gboolean
+is_other (NfReplica *replica, NfFid parent, NfSlice name, const NfAttr *attr)
+{
+  NfAttr here;
+
+  return nf_tree_lookup (replica->share->tree, parent, name, &here, NULL) != 0
+         || here.fid != attr->fid || here.size != attr->size || here.mtime != attr->mtime;
+}
+
+static void
+mark_listed (NfReplica *replica, const NfMsg *call, const NfMsg *answer)
+{
+  NfReader reader = nf_reader (answer->answer.data);
+  NfDirEntry entry;
+  NfSlice listing = NF_SLICE_NONE;
+
+  while (nf_dir_entry_decode (&reader, &entry))
+    if (is_other (replica, call->readdir.fid, entry.name, &entry.attr))
+      mark_as_read (replica, answer->answer.seq, entry.attr.fid, call->readdir.fid, &entry.name);
+  mark_as_read (replica, answer->answer.seq, NF_FID_NONE, call->readdir.fid, &listing);
+}
+
+void
+nf_replica_mark_read (NfReplica *replica, const NfMsg *call, int status, const NfMsg *answer)
+{
+  guint64 seq = answer->answer.seq;
+  NfFid fid = status == 0 ? answer->answer.attr.fid : NF_FID_NONE;
+
+  if (!replica->share->tree || seq <= nf_replica_position (replica).seq)
+    return;
+  switch (call->type)
+    {
+    case NF_MSG_LOOKUP:
+      if (status == 0 || status == -ENOENT)
+        mark_as_read (replica, seq, fid, call->lookup.parent, &call->lookup.name);
+      break;
+    case NF_MSG_GETATTR:
+      mark_as_read (replica, seq, call->getattr.fid, NF_FID_NONE, NULL);
+      break;
+    case NF_MSG_READ:
+      mark_as_read (replica, seq, call->read.fid, NF_FID_NONE, NULL);
+      break;
+    case NF_MSG_READDIR:
+      if (status == 0)
+        mark_listed (replica, call, answer);
+      break;
+    default:
+      break; /* nothing that the kernel would put together with content */
+    }
 }
 
 void

@@ -124,6 +124,9 @@ gboolean nf_replica_serves_content (NfReplica *replica, NfFid fid);
  * returned. */
 gboolean nf_replica_mark (NfReplica *replica, guint64 seq, const NfFid *fids, guint n_fids,
                           const NfNameRef *names, guint n_names);
+/* CALL, a reading one, was answered by the primary, as of op ANSWER's seq. Where that is newer than what is here, the
+ * same things aren't read from the tree either until it has come so far. */
+void nf_replica_mark_read (NfReplica *replica, const NfMsg *call, int status, const NfMsg *answer);
 NfPosition nf_replica_position (NfReplica *replica);
 /* Is somebody waiting for the kernel to be told? Then nf_replica_told() is due, on the strand. Thread: any. */
 gboolean nf_replica_wants_told (NfReplica *replica);
@@ -144,6 +147,9 @@ void nf_forward_peer_down (NfForward *forward); /* starts the waiting calls' end
 void nf_forward_flush (NfForward *forward, NfFid fid, NfFile *file, gboolean sync,
                        gboolean datasync, NfCallDone done, gpointer data);
 gboolean nf_forward_drain (NfForward *forward, guint timeout_ms, char **ret_left);
+/* Has the caller of this site's call REQID been told of its outcome, or will he be? Else what the op changes is news
+ * to this site's kernel as it is to others'. */
+gboolean nf_forward_told (NfForward *forward, guint64 reqid);
 /* The bytes of our own write REQID, for the op that comes back; NULL if they are no longer here. */
 GBytes *nf_forward_written (NfForward *forward, guint64 reqid);
 /* Our own op REQID is applied to the replica: its bytes need no longer be laid over it. */

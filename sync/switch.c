@@ -61,7 +61,7 @@ find_attributes (Switch *sw)
       const NfOp *op = l->data;
       if (op->position.seq > sw->seq)
         break;
-      sw->foreign |= !op->own;
+      sw->foreign |= !nf_op_is_told (sw->replica, op);
       if (op->position.seq <= known)
         continue;
       sw->size = op->record.attr.size;
@@ -422,7 +422,7 @@ nf_transfer_switch_op (NfReplica *replica, NfTransfer *transfer, const NfOp *op)
   pthread_rwlock_unlock (lock);
   if (err == 0 && !(object.suspect & NF_SUSPECT_DATA))
     err = nf_dirty_clear (replica->share, transfer->fid);
-  if (err == 0 && !op->own)
+  if (err == 0 && !nf_op_is_told (replica, op))
     nf_apply_invalidate_content (replica->share, transfer->fid, sw.file, 0, 0);
   (void)close (sw.file);
   return err;
