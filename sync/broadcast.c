@@ -21,6 +21,7 @@ typedef struct
   gboolean want_data;
   guint64 sent; /* the last op sent */
   NfPosition position;
+  gboolean whole; /* as NfSubscriberState has it; it says so itself after subscribing */
 } Subscriber;
 
 struct NfBroadcast
@@ -363,6 +364,7 @@ nf_broadcast_subscribe (NfBroadcast *broadcast, const char *site, const NfMsg *m
     look_ahead (broadcast, position.seq);
   pthread_mutex_lock (&subscriber->lock);
   subscriber->connected = TRUE;
+  subscriber->whole = FALSE;
   subscriber->want_data = msg->subscribe.want_data;
   if (subscriber->want_data)
     g_atomic_int_set (&broadcast->keeps_data, TRUE);
@@ -407,12 +409,14 @@ nf_broadcast_peer_down (NfBroadcast *broadcast, const char *site)
 }
 
 void
-nf_broadcast_position (NfBroadcast *broadcast, const char *site, NfPosition position)
+nf_broadcast_position (NfBroadcast *broadcast, const char *site, NfPosition position,
+                       guint64 suspects)
 {
   Subscriber *subscriber = find (broadcast, site, TRUE);
 
   pthread_mutex_lock (&subscriber->lock);
   subscriber->position = position;
+  subscriber->whole = suspects == 0;
   let_go (subscriber);
 }
 
@@ -425,7 +429,7 @@ nf_broadcast_state (NfBroadcast *broadcast, const char *site, NfSubscriberState 
   if (subscriber)
     {
       pthread_mutex_lock (&subscriber->lock);
-      state = (NfSubscriberState){ subscriber->position, subscriber->connected,
+      state = (NfSubscriberState){ subscriber->position, subscriber->whole, subscriber->connected,
                                    subscriber->subscribed };
       let_go (subscriber);
     }

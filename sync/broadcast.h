@@ -39,12 +39,14 @@ void nf_broadcast_pump (NfBroadcast *broadcast, const char *site);
 void nf_broadcast_subscribe (NfBroadcast *broadcast, const char *site, const NfMsg *subscribe);
 void nf_broadcast_peer_up (NfBroadcast *broadcast, const char *site);
 void nf_broadcast_peer_down (NfBroadcast *broadcast, const char *site);
-/* What SITE says of itself. */
-void nf_broadcast_position (NfBroadcast *broadcast, const char *site, NfPosition position);
+/* What SITE says of itself. SUSPECTS: what it still has to compare. */
+void nf_broadcast_position (NfBroadcast *broadcast, const char *site, NfPosition position,
+                            guint64 suspects);
 
 typedef struct
 {
   NfPosition position; /* applied there */
+  gboolean whole;      /* and nothing there is suspect */
   gboolean connected;
   gboolean subscribed;
 } NfSubscriberState;

@@ -319,8 +319,10 @@ heal_file (NfHeal *heal, NfFid fid)
       (void)nf_dirty_clear (replica->share, fid); /* has no content */
       return;
     }
-  if (nf_transfers_heal (replica->transfers, fid) != 0)
-    nf_heal_gone (heal, fid);
+  if (nf_transfers_heal (replica->transfers, fid) == 0)
+    return;
+  nf_heal_gone (heal, fid);
+  (void)nf_reconcile_forget_lost (replica, fid);
 }
 
 static void

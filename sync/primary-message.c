@@ -328,7 +328,7 @@ trim (NfPrimary *primary)
 static void
 take_position (NfPrimary *primary, const char *site, const NfMsg *msg)
 {
-  nf_broadcast_position (primary->broadcast, site, msg->position.position);
+  nf_broadcast_position (primary->broadcast, site, msg->position.position, msg->position.suspects);
   nf_waits_check (primary->waits);
   trim (primary);
 }

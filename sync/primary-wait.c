@@ -89,7 +89,7 @@ has_applied (NfWaits *waits, const char *site, guint64 seq)
   NfSubscriberState state;
 
   nf_broadcast_state (waits->primary->broadcast, site, &state);
-  return state.position.seq >= seq;
+  return state.position.seq >= seq && state.whole;
 }
 
 static gboolean

@@ -67,6 +67,41 @@ put_away (NfReconcile *reconcile, NfSlice name)
   return err;
 }
 
+static gboolean
+collect_parent (NfFid parent, NfSlice name, gpointer data)
+{
+  GArray *parents = data;
+
+  (void)name;
+  g_array_append_val (parents, parent);
+  return TRUE;
+}
+
+/* A crash between a call and its entry in the index leaves this, or somebody who has been at the directory himself. */
+gboolean
+nf_reconcile_forget_lost (NfReplica *replica, NfFid fid)
+{
+  NfShare *share = replica->share;
+  g_autoptr (GArray) parents = g_array_new (FALSE, FALSE, sizeof (NfFid));
+  NfAttr attr;
+
+  if (fid == NF_FID_ROOT || !nf_apply_here (share, fid)
+      || nf_tree_stat (share->tree, fid, &attr) != -ESTALE || nf_index_begin (share->index) != 0)
+    return FALSE;
+  nf_index_names (share->index, fid, collect_parent, parents);
+  int err = nf_index_remove (share->index, fid);
+  for (guint i = 0; err == 0 && i < parents->len; i++)
+    err = nf_index_set_suspect (share->index, g_array_index (parents, NfFid, i), NF_SUSPECT_NAMES,
+                                0);
+  if (err != 0)
+    nf_index_abort (share->index);
+  else
+    err = nf_index_commit (share->index);
+  for (guint i = 0; err == 0 && i < parents->len; i++)
+    nf_heal_add (replica->heal, g_array_index (parents, NfFid, i));
+  return err == 0;
+}
+
 /* ---- objects ---- */
 
 static int
@@ -160,6 +195,8 @@ place (Item *item)
   if (err != 0 && err != -ENOENT)
     return err;
   NfFid other = err == 0 ? here.fid : NF_FID_NONE;
+  if (other != fid)
+    (void)nf_reconcile_forget_lost (replica, fid);
   if (err == 0 && other == NF_FID_NONE)
     err = take_found (item, &here, ident, &taken);
   else if (err == 0 && other == fid)
@@ -333,7 +370,8 @@ take_self (NfReconcile *reconcile, const NfDirEntry *entry)
 
   reconcile->self = entry->attr;
   reconcile->self_seen = TRUE;
-  if (!nf_index_get (replica->share->index, reconcile->fid, &object))
+  if (nf_reconcile_forget_lost (replica, reconcile->fid)
+      || !nf_index_get (replica->share->index, reconcile->fid, &object))
     return -ESTALE;
   if ((object.mode ^ entry->attr.mode) & S_IFMT)
     return shrug (reconcile, NF_SLICE_NONE, -EUCLEAN);

@@ -25,6 +25,10 @@ int nf_reconcile_frame (NfReconcile *reconcile, NfSlice entries);
 /* The listing is complete: what it doesn't name goes. */
 int nf_reconcile_end (NfReconcile *reconcile);
 
+/* FID isn't where the index has it (-ESTALE from the tree), nor anywhere: its identity is forgotten, and where its names
+ * lead is to be compared. FALSE: it is there, or wasn't known to be. */
+gboolean nf_reconcile_forget_lost (NfReplica *replica, NfFid fid);
+
 /* reconcile-attr.c: attributes, xattrs and target of FID. RET_CHANGED is set if anything was different. */
 int nf_reconcile_attr (NfReplica *replica, NfFid fid, const NfDirEntry *entry,
                        gboolean *ret_changed);

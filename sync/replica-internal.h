@@ -95,7 +95,8 @@ struct NfReplica
   GHashTable *aborted; /* of seq, known to have had no effect */
   GHashTable *stamps;  /* fid → NfStamp */
   guint stamps_swept;  /* how many there were after the last sweep */
-  guint64 redo_upto;   /* the last life had dealt with ops up to here, … */
+  gboolean stamps_saved;   /* some are recorded with the position */
+  guint64 redo_upto;       /* the last life had dealt with ops up to here, … */
   GHashTable *redo_undone; /* … but these */
   guint64 redo_end;        /* received in the last life */
   GArray *lost;            /* of NfFid: without a name, to be buried */
@@ -109,6 +110,7 @@ struct NfReplica
   gint64 trimmed_ms;
   gboolean publish_due;
   NfPosition published;
+  gboolean published_whole; /* and nothing was suspect */
 
   pthread_mutex_t lock;
   /* guarded by lock */
@@ -173,6 +175,8 @@ void nf_replica_drop_undone (NfReplica *replica);
 const GQueue *nf_replica_content_ops (NfReplica *replica, NfFid fid);
 const NfStamp *nf_replica_stamp (NfReplica *replica, NfFid fid); /* never NULL */
 NfStamp *nf_replica_stamp_edit (NfReplica *replica, NfFid fid);
+/* Does it say nothing about ops after APPLIED? */
+gboolean nf_stamp_is_past (const NfStamp *stamp, guint64 applied);
 void nf_replica_sweep_stamps (NfReplica *replica);
 /* Has an op after SEQ on FID (or on what wasn't here as FID yet) been dealt with? */
 gboolean nf_replica_is_newer (NfReplica *replica, NfFid fid, guint64 seq);

@@ -32,14 +32,18 @@ nf_replica_stamp_edit (NfReplica *replica, NfFid fid)
   return stamp;
 }
 
+gboolean
+nf_stamp_is_past (const NfStamp *stamp, guint64 applied)
+{
+  return stamp->names <= applied && stamp->attr <= applied && stamp->gone <= applied
+         && stamp->data <= applied && stamp->placed <= applied && stamp->times <= applied;
+}
+
 static gboolean
 is_past (gpointer key, gpointer value, gpointer data)
 {
-  const NfStamp *stamp = value;
-  guint64 applied = *(guint64 *)data;
-
-  return stamp->names <= applied && stamp->attr <= applied && stamp->gone <= applied
-         && stamp->data <= applied && stamp->placed <= applied && stamp->times <= applied;
+  (void)key;
+  return nf_stamp_is_past (value, *(guint64 *)data);
 }
 
 void

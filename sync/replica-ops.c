@@ -466,7 +466,7 @@ bury_due (gpointer data)
   pthread_mutex_lock (&replica->work);
   replica->bury_due = FALSE;
   if (!replica->closed)
-    nf_replica_bury (replica);
+    nf_replica_settle (replica); /* with the last suspects, the site may be in step */
   pthread_mutex_unlock (&replica->work);
   nf_replica_unref (replica);
 }

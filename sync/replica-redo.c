@@ -12,6 +12,7 @@
  *
  *   position  epoch, seq, chain of the last op before which none is missing; then the seq up to which ops had been
  *             dealt with, and those of them that were deferred
+ *   stamps    what of the tree is newer than those deferred (see replica-narrow.c)
  *   aborted   ops known to have had no effect at the primary
  *   boot      the system's boot; "clean" while nothing is running
  *
@@ -25,14 +26,83 @@
 /* Ranges of one file that are remembered singly. */
 #define DIRTY_MAX 1024
 
+/* Stamps that are recorded; where there are more, all after the position is gone over again instead. */
+#define STAMPS_MAX 1024
+
 /* ---- the recorded position ---- */
+
+/* A deferred op may be known newer than it is, as those after it are that have been dealt with. The next life has to
+ * know that, too: it carries out the one and not the others. FALSE: there are too many. */
+static gboolean
+put_stamps (NfReplica *replica, NfBuf *buf)
+{
+  guint64 applied = nf_replica_position (replica).seq;
+  GHashTableIter iter;
+  gpointer key, value;
+  guint n = 0;
+
+  if (replica->undone.length == 0)
+    return TRUE;
+  g_hash_table_iter_init (&iter, replica->stamps);
+  while (g_hash_table_iter_next (&iter, &key, &value))
+    {
+      const NfStamp *stamp = value;
+      if (nf_stamp_is_past (stamp, applied))
+        continue;
+      if (n++ == STAMPS_MAX)
+        return FALSE;
+      nf_buf_put_u64 (buf, *(NfFid *)key);
+      nf_buf_put_u64 (buf, stamp->names);
+      nf_buf_put_u64 (buf, stamp->attr);
+      nf_buf_put_u64 (buf, stamp->data);
+      nf_buf_put_u64 (buf, stamp->placed);
+      nf_buf_put_u64 (buf, stamp->times);
+      nf_buf_put_u64 (buf, stamp->gone);
+    }
+  return TRUE;
+}
+
+static void
+read_stamps (NfReplica *replica, NfReader *reader)
+{
+  while (nf_reader_left (reader) >= 7 * 8)
+    {
+      NfStamp *stamp = nf_replica_stamp_edit (replica, nf_reader_u64 (reader));
+      stamp->names = nf_reader_u64 (reader);
+      stamp->attr = nf_reader_u64 (reader);
+      stamp->data = nf_reader_u64 (reader);
+      stamp->placed = nf_reader_u64 (reader);
+      stamp->times = nf_reader_u64 (reader);
+      stamp->gone = nf_reader_u64 (reader);
+    }
+}
+
+static int
+put_position (NfReplica *replica, NfSlice position, NfSlice stamps)
+{
+  NfIndex *index = replica->share->index;
+  gboolean any = stamps.len > 0;
+  int err = nf_index_begin (index);
+
+  if (err != 0)
+    return err;
+  err = nf_index_set_meta (index, "position", position);
+  if (err == 0 && (any || replica->stamps_saved))
+    err = nf_index_set_meta (index, "stamps", stamps);
+  int committed = nf_index_commit (index);
+  if (err == 0 && committed == 0)
+    replica->stamps_saved = any;
+  return err != 0 ? err : committed;
+}
 
 int
 nf_replica_save (NfReplica *replica)
 {
   g_auto (NfBuf) buf = NF_BUF_INIT;
+  g_auto (NfBuf) stamps = NF_BUF_INIT;
   NfPosition position = nf_replica_position (replica);
-  guint64 upto = replica->loaded.seq;
+  gboolean known = put_stamps (replica, &stamps);
+  guint64 upto = known ? replica->loaded.seq : position.seq;
   guint n = 0;
 
   nf_buf_put_u64 (&buf, position.epoch);
@@ -40,7 +110,7 @@ nf_replica_save (NfReplica *replica)
   nf_buf_put_u64 (&buf, position.chain);
   gsize upto_at = buf.len;
   nf_buf_put_u64 (&buf, upto);
-  for (GList *l = replica->undone.head; l; l = l->next)
+  for (GList *l = replica->undone.head; l && known; l = l->next)
     {
       const NfOp *op = l->data;
       if (n++ == NF_DEFERRED_MAX)
@@ -50,7 +120,8 @@ nf_replica_save (NfReplica *replica)
         }
       nf_buf_put_u64 (&buf, op->position.seq);
     }
-  return nf_index_set_meta (replica->share->index, "position", nf_buf_slice (&buf));
+  return put_position (replica, nf_buf_slice (&buf),
+                       known ? nf_buf_slice (&stamps) : NF_SLICE_NONE);
 }
 
 static void
@@ -79,6 +150,7 @@ restore_position (NfReplica *replica)
   NfIndex *index = replica->share->index;
   g_autoptr (GBytes) bytes = nf_index_get_meta (index, "position");
   g_autoptr (GBytes) aborted = nf_index_get_meta (index, "aborted");
+  g_autoptr (GBytes) stamps = nf_index_get_meta (index, "stamps");
   NfPosition position, at;
 
   if (!bytes)
@@ -97,6 +169,12 @@ restore_position (NfReplica *replica)
       reader = reader_of (aborted);
       read_seqs (&reader, replica->aborted);
     }
+  if (stamps)
+    {
+      reader = reader_of (stamps);
+      read_stamps (replica, &reader);
+    }
+  replica->stamps_saved = stamps != NULL;
   replica->applied = replica->loaded = position;
   return TRUE;
 }
@@ -127,7 +205,10 @@ collect_times (NfPosition position, NfSlice bytes, gpointer data)
       && !g_hash_table_contains (replica->aborted, &position.seq)
       && nf_record_decode (bytes, &record) && record.kind == NF_OP_NAMES)
     for (guint i = 0; i < record.n_names; i++)
-      nf_replica_stamp_edit (replica, record.names[i].parent)->times = position.seq;
+      {
+        NfStamp *stamp = nf_replica_stamp_edit (replica, record.names[i].parent);
+        stamp->times = MAX (stamp->times, position.seq);
+      }
   return TRUE;
 }
 
@@ -173,6 +254,7 @@ static int
 compare_all (NfReplica *replica)
 {
   replica->fresh = TRUE;
+  g_hash_table_remove_all (replica->stamps);
   replica->applied = replica->loaded = replica->received
       = nf_journal_last (replica->share->journal);
   replica->redo_upto = replica->redo_end = 0;
@@ -181,11 +263,31 @@ compare_all (NfReplica *replica)
   return err != 0 ? err : nf_tree_sweep (replica->share->tree);
 }
 
+/* Where content was being put in place, the file's times may be those of that. */
+static int
+suspect_times (NfReplica *replica)
+{
+  NfIndex *index = replica->share->index;
+  NfObject object = { 0 };
+  int err = nf_index_suspects (index) > 0 ? nf_index_begin (index) : 0;
+
+  if (err != 0 || nf_index_suspects (index) == 0)
+    return err;
+  while (err == 0 && nf_index_next_suspect (index, object.fid, &object))
+    if (object.suspect & NF_SUSPECT_DATA)
+      err = nf_index_set_suspect (index, object.fid, NF_SUSPECT_ATTR, 0);
+  int committed = nf_index_commit (index);
+  return err != 0 ? err : committed;
+}
+
 static int
 redo (NfReplica *replica)
 {
   NfJournal *journal = replica->share->journal;
+  int err = suspect_times (replica);
 
+  if (err != 0)
+    return err;
   replica->received = nf_journal_last (journal);
   replica->redo_end = replica->received.seq;
   if (nf_journal_read (journal, replica->applied.seq, collect_aborted, replica) != 0

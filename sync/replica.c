@@ -120,6 +120,7 @@ publish (NfReplica *replica)
   msg.position.suspects = share->index ? nf_index_suspects (share->index) : 0;
   msg.position.state = state_of (replica);
   replica->published = msg.position.position;
+  replica->published_whole = msg.position.suspects == 0;
   (void)nf_replica_send (replica, FALSE, &msg); /* no link: it goes with the next subscription */
 }
 
@@ -205,6 +206,9 @@ nf_replica_settle (NfReplica *replica)
   if (replica->parted && nf_index_suspects (replica->share->index) == 0)
     nf_replica_set_parted (replica, FALSE);
   nf_replica_tell_readers (replica);
+  /* Who waits for this site to be in step hears of the end of healing, too. */
+  if ((nf_index_suspects (replica->share->index) == 0) != replica->published_whole)
+    replica->unpublished++;
   publish_soon (replica);
 }
 
