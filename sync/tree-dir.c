@@ -20,7 +20,7 @@
 #define DEPTH_MAX 65536
 /* How often a look at index and disk is repeated when names change meanwhile. Each time a change has ended, so only a
  * storm of changes to the very same names could use this up. */
-#define SETTLE_TRIES 64
+#define SETTLE_TRIES 1024
 
 void
 nf_tree_fid_hex (NfFid fid, NfTreeName *ret_name)

@@ -10,7 +10,7 @@
 /* Looking at objects. */
 
 /* As in tree-dir.c. */
-#define SETTLE_TRIES 64
+#define SETTLE_TRIES 1024
 
 void
 nf_tree_merge (NfTree *tree, const NfObject *object, NfAttr *attr)

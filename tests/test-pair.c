@@ -555,7 +555,7 @@ Test (pair, a_save_by_rename_is_seen_whole_or_not_at_all)
   nf_sim_delays (world->sim, 20);
   connect_all (world);
   nf_sim_run (world->sim, 1000);
-  for (guint8 version = 'A'; version <= 'F'; version++)
+  for (int version = 'A'; version <= 'F'; version++)
     {
       memset (buffer, version, BIG);
       NfFid fid = make_file (world, world->sites[0], "doc~");

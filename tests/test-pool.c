@@ -214,10 +214,11 @@ static void
 post_next (gpointer data)
 {
   Chain *chain = data;
+  guint left = --chain->left; /* the next task may run at once, elsewhere */
 
-  if (--chain->left > 0)
+  if (left > 0)
     nf_pool_post (chain->pool, post_next, chain);
-  if (chain->left > 0 && chain->left % 2 == 0)
+  if (left > 0 && left % 2 == 0)
     nf_pool_post_after (chain->pool, G_MAXINT32, count_one, &chain->seen);
 }
 

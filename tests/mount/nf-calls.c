@@ -371,14 +371,13 @@ listing (void)
       CHECK (g_hash_table_contains (seen, name) || i == 77 || (i >= 1000 && i < 2000));
     }
   rewinddir (dir);
-  long middle = -1;
-  for (int i = 0; (entry = readdir (dir)); i++)
-    if (i == 500)
-      {
-        middle = telldir (dir);
-        entry = readdir (dir);
-        g_strlcpy (name, entry->d_name, sizeof name);
-      }
+  long middle;
+  for (int i = 0; i < 500 && readdir (dir); i++)
+    ;
+  middle = telldir (dir);
+  entry = readdir (dir);
+  CHECK (entry);
+  g_strlcpy (name, entry->d_name, sizeof name);
   seekdir (dir, middle);
   entry = readdir (dir);
   CHECK (entry && strcmp (entry->d_name, name) == 0);
