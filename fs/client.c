@@ -4,10 +4,12 @@
 #include "fs/client.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "fs/command.h"
@@ -139,6 +141,29 @@ read_answer (FILE *stream, const NfClientAsk *ask, JsonNode **ret_result, GError
   return ok;
 }
 
+/* A descriptor that becomes readable when the process behind FD has ended; -1 if it can't be had (it may be in
+ * another PID namespace). */
+static int
+open_peer (int fd)
+{
+  struct ucred peer;
+  socklen_t len = sizeof peer;
+
+  if (getsockopt (fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0 || peer.pid <= 0)
+    return -1;
+  return (int)syscall (SYS_pidfd_open, peer.pid, 0);
+}
+
+/* The socket's end comes a little earlier than the process's. */
+static void
+wait_for_end (int pidfd)
+{
+  struct pollfd ended = { .fd = pidfd, .events = POLLIN };
+
+  while (poll (&ended, 1, -1) < 0 && errno == EINTR)
+    ;
+}
+
 gboolean
 nf_client_ask (const NfSiteConf *conf, const NfClientAsk *ask, JsonNode **ret_result,
                GError **error)
@@ -147,6 +172,7 @@ nf_client_ask (const NfSiteConf *conf, const NfClientAsk *ask, JsonNode **ret_re
   int fd = nf_accept_connect (conf->runtime, &why);
   FILE *stream;
   gboolean ok;
+  int pidfd;
 
   if (ret_result)
     *ret_result = NULL;
@@ -155,10 +181,17 @@ nf_client_ask (const NfSiteConf *conf, const NfClientAsk *ask, JsonNode **ret_re
       json_object_unref (ask->request);
       return no_daemon (conf, why, error);
     }
+  pidfd = ask->until_end ? open_peer (fd) : -1;
   (void)send_request (fd, ask->request); /* a failure shows as a missing answer */
   stream = fdopen (fd, "r");
   ok = read_answer (stream, ask, ret_result, error);
   (void)fclose (stream);
+  if (pidfd >= 0)
+    {
+      if (ok)
+        wait_for_end (pidfd);
+      close (pidfd);
+    }
   return ok;
 }
 

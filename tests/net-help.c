@@ -191,6 +191,12 @@ nf_test_wait_down (NfTestHub *self, guint n_down)
 }
 
 gboolean
+nf_test_wait_drained (NfTestHub *self, guint n_drained)
+{
+  return wait_count (self, &self->n_drained, NULL, n_drained);
+}
+
+gboolean
 nf_test_wait_got (NfTestHub *self, guint64 n_got)
 {
   return wait_count (self, NULL, &self->n_got, n_got);

@@ -44,6 +44,7 @@ void nf_test_join_as (NfTestHub *dialler, const char *to, NfTestHub *accepter, c
 /* Each waits up to twenty seconds and returns whether it came true. */
 gboolean nf_test_wait_up (NfTestHub *hub, guint n_up);
 gboolean nf_test_wait_down (NfTestHub *hub, guint n_down);
+gboolean nf_test_wait_drained (NfTestHub *self, guint n_drained);
 gboolean nf_test_wait_got (NfTestHub *hub, guint64 n_got);
 gboolean nf_test_wait_bulk (NfTestHub *hub, const char *site);
 
