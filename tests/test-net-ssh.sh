@@ -166,6 +166,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin yes
 StrictModes no
+SetEnv SHLVL=2
 UsePAM no
 END
 # No identity, agent or configuration of the user's own gets in the way.

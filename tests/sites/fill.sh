@@ -35,6 +35,13 @@ watch ()
   [ "$state" = 'in step' ]
 }
 
+seen_filling=0 last=0
+is_filling ()
+{
+  watch || [ "$seen_filling" -eq 1 ]
+}
+wait_for 30 is_filling || fail "tokyo doesn't begin to fill: $(site_nearfs tokyo status)"
+
 # At once, whatever is there already.
 start=$(now_ms)
 expect 'a file not yet at tokyo' "$(bounded 20 cat "$tokyo/late/zz-last")" 'read me'
@@ -42,7 +49,6 @@ expect 'a piece of the large file' \
   "$(bounded 20 dd if="$tokyo/large" bs=4096 skip=4000 count=1 status=none | cksum)" \
   "$(dd if="$source/large" bs=4096 skip=4000 count=1 status=none | cksum)"
 bounded 60 ls -lR "$tokyo/odd" >"$NF_TMP/list" || fail 'listing while it fills'
-seen_filling=0 last=0
 watch
 step "read at tokyo within $(($(now_ms) - start)) ms; it says: $(field tokyo '{shares}[0]{state}'), $(field tokyo '{shares}[0]{filled}') of $(field tokyo '{shares}[0]{fill_total}') filled"
 printf 'written while it fills\n' >"$tokyo/written" || fail 'writing while it fills'

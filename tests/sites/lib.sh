@@ -211,6 +211,7 @@ sshd_start ()
     # Below the range from which the kernel gives ports to those who dial.
     address=${NF_ADDRESS[$site]:-127.0.0.1:$((20000 + RANDOM % 12000))}
     port=${address##*:}
+    # SHLVL: a bash below another one leaves ~/.bashrc alone, which is whoever runs the tests'.
     cat >"$dir/sshd_config" <<CONF
 ListenAddress ${address%:*}:$port
 HostKey $dir/hostkey
@@ -223,6 +224,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin forced-commands-only
 PrintMotd no
 UseDNS no
+SetEnv SHLVL=2
 LogLevel VERBOSE
 MaxStartups 100
 CONF
@@ -489,6 +491,7 @@ trees_equal ()
         say "share $name: < ${NF_PRIMARY[$name]} in its directory, > $site in its $view" >&2
         diff "$first" "$list" | head -n 20 >&2
         bad=1
+        if [ -n "${NF_HOLD-}" ]; then sleep 3; manifest "$place" >"$list.2"; diff "$first" "$list.2" | head -n 20 >&2;  touch "$NF_HOLD"; while [ -e "$NF_HOLD" ]; do sleep 1; done; fi
       fi
     done
   done
