@@ -120,14 +120,49 @@ go_on (NfForward *forward, NfFid fid, gboolean window, GArray *due)
 static void
 prefer_local_attr (NfShare *share, NfMsg *answer)
 {
+  guint64 before = nf_forward_taken_over (share->forward);
   NfAttr attr;
 
   if (share->tree && answer->answer.attr.fid != NF_FID_NONE
       && nf_tree_stat (share->tree, answer->answer.attr.fid, &attr) == 0)
     {
-      nf_forward_overlay_attr (share->forward, &attr);
+      nf_forward_overlay_attr (share->forward, before, -1, &attr);
       answer->answer.attr = attr;
     }
+}
+
+/* With the lock. */
+static void
+lay_over_attr (NfForward *forward, guint64 seq, NfAttr *attr)
+{
+  NfPendingFile *file = nf_pending_file (&forward->calls, attr->fid);
+
+  if (file)
+    nf_pending_overlay_attr (file, seq, attr);
+}
+
+/* What this site has written may not have come to the primary before ANSWER left it. With the lock; RET_LISTING keeps
+ * the new listing. */
+static void
+lay_over_answer (NfForward *forward, const NfPending *pending, NfMsg *answer, GBytes **ret_listing)
+{
+  NfReader reader = nf_reader (answer->answer.data);
+  g_auto (NfBuf) buf = NF_BUF_INIT;
+  NfDirEntry entry;
+
+  if (answer->answer.attr.fid != NF_FID_NONE)
+    lay_over_attr (forward, answer->answer.seq, &answer->answer.attr);
+  if (pending->msg->type != NF_MSG_READDIR || g_hash_table_size (forward->calls.by_fid) == 0)
+    return;
+  while (nf_dir_entry_decode (&reader, &entry))
+    {
+      lay_over_attr (forward, answer->answer.seq, &entry.attr);
+      nf_dir_entry_encode (&entry, &buf);
+    }
+  *ret_listing = nf_buf_steal_bytes (&buf);
+  answer->owner = *ret_listing;
+  answer->answer.data
+      = nf_slice (g_bytes_get_data (*ret_listing, NULL), g_bytes_get_size (*ret_listing));
 }
 
 /* A CREATE that nobody waits for any more may have left a hold. */
@@ -189,6 +224,7 @@ nf_forward_answer (NfForward *forward, const NfMsg *message)
   gpointer arg = NULL;
   gboolean changes = FALSE;
   NfPending *kept = NULL;
+  g_autoptr (GBytes) listing = NULL;
   Touched touched = { 0 };
 
   pthread_mutex_lock (&forward->lock);
@@ -206,6 +242,8 @@ nf_forward_answer (NfForward *forward, const NfMsg *message)
       arg = pending->arg;
       changes = nf_msg_flags (pending->msg->type) & NF_MSG_CHANGES;
       touched_by (pending->msg, &answer, &touched);
+      if (answer.answer.status == 0)
+        lay_over_answer (forward, pending, &answer, &listing);
       nf_pending_settle (&forward->calls, pending, FALSE);
       go_on (forward, fid, FALSE, due);
     }
@@ -219,7 +257,7 @@ nf_forward_answer (NfForward *forward, const NfMsg *message)
   if (status == 0 && changes && !done) /* he was interrupted, and told so */
     nf_forward_add_touched (invals, kept->msg, &answer);
   if (kept && !changes)
-    nf_replica_mark_read (share->replica, kept->msg, status, &answer);
+    nf_replica_mark_read (share->replica, kept->msg, status, message);
   if (done)
     done (arg, status, &answer);
   if (kept)

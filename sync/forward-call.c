@@ -178,6 +178,7 @@ nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone
   gboolean tell = FALSE;
 
   nf_forward_complete_head (forward, &msg);
+  guint64 before = nf_forward_taken_over (forward);
   gboolean buffer = may_buffer_setattr (share, file, &msg, &told.answer.attr);
   pthread_mutex_lock (&forward->lock);
   gboolean down = !forward->up;
@@ -202,7 +203,7 @@ nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone
   pthread_mutex_unlock (&forward->lock);
   if (tell)
     {
-      nf_forward_overlay_attr (forward, &told.answer.attr);
+      nf_forward_overlay_attr (forward, before, -1, &told.answer.attr);
       done (data, 0, &told);
     }
   if (down)

@@ -23,6 +23,7 @@ struct NfForward
   pthread_cond_t drained;
   NfPendingCalls calls; /* guarded by lock, as all below */
   GQueue stalled;       /* NfStalled: writes that found the buffer full */
+  guint64 taken_over;   /* how often the tree has taken over what was laid over it */
   GHashTable *holds;    /* fid → how many files are open for writing here */
   gboolean up;
   gboolean watched; /* a look at the deadlines is due */

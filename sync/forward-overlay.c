@@ -105,6 +105,7 @@ nf_forward_applied (NfForward *forward, guint64 reqid)
   if (pending && (pending->data || pending->buffered))
     {
       pending->applied = TRUE;
+      forward->taken_over++;
       nf_pending_forget (&forward->calls, pending);
       nf_forward_admit_stalled (forward, due);
     }
@@ -122,26 +123,57 @@ nf_forward_overlays (NfForward *forward, NfFid fid)
   return overlays;
 }
 
-void
-nf_forward_overlay_attr (NfForward *forward, NfAttr *attr)
+guint64
+nf_forward_taken_over (NfForward *forward)
 {
   pthread_mutex_lock (&forward->lock);
-  NfPendingFile *file = nf_pending_file (&forward->calls, attr->fid);
-  if (file)
-    nf_pending_overlay_attr (file, attr);
+  guint64 taken_over = forward->taken_over;
   pthread_mutex_unlock (&forward->lock);
+  return taken_over;
 }
 
-gsize
-nf_forward_overlay_read (NfForward *forward, NfFid fid, guint64 offset, guint8 *buffer,
-                         gsize length, gsize got)
+/* What nf_forward_taken_over() says at that moment. */
+static guint64
+lay_over (NfForward *forward, NfAttr *attr)
 {
   pthread_mutex_lock (&forward->lock);
-  NfPendingFile *file = nf_pending_file (&forward->calls, fid);
+  guint64 taken_over = forward->taken_over;
+  NfPendingFile *file = nf_pending_file (&forward->calls, attr->fid);
+  if (file)
+    nf_pending_overlay_attr (file, 0, attr);
+  pthread_mutex_unlock (&forward->lock);
+  return taken_over;
+}
+
+void
+nf_forward_overlay_attr (NfForward *forward, guint64 before, int fd, NfAttr *attr)
+{
+  NfTree *tree = forward->share->tree;
+  guint64 now;
+
+  while ((now = lay_over (forward, attr)) != before)
+    {
+      NfAttr again;
+      int err = fd >= 0 ? nf_tree_fstat (tree, fd, attr->fid, &again)
+                        : nf_tree_stat (tree, attr->fid, &again);
+      if (err != 0)
+        return; /* gone meanwhile */
+      *attr = again;
+      before = now;
+    }
+}
+
+gssize
+nf_forward_overlay_read (NfForward *forward, NfFid fid, guint64 before, guint64 offset,
+                         guint8 *buffer, gsize length, gsize got)
+{
+  pthread_mutex_lock (&forward->lock);
+  gboolean again = forward->taken_over != before;
+  NfPendingFile *file = again ? NULL : nf_pending_file (&forward->calls, fid);
   if (file)
     got = nf_pending_overlay_read (file, offset, buffer, length, got);
   pthread_mutex_unlock (&forward->lock);
-  return got;
+  return again ? -EAGAIN : (gssize)got;
 }
 
 void

@@ -446,6 +446,7 @@ forget_applied (NfForward *forward, guint64 seq)
     }
   for (guint i = 0; i < gone->len; i++)
     nf_pending_forget (&forward->calls, gone->pdata[i]);
+  forward->taken_over += gone->len;
 }
 
 void

@@ -302,11 +302,13 @@ overlay_write (const NfPending *pending, NfAttr *attr)
 }
 
 void
-nf_pending_overlay_attr (NfPendingFile *file, NfAttr *attr)
+nf_pending_overlay_attr (NfPendingFile *file, guint64 seq, NfAttr *attr)
 {
   for (GList *l = file->overlay.head; l; l = l->next)
     {
       NfPending *pending = l->data;
+      if (pending->answered && pending->seq <= seq)
+        continue;
       if (pending->data)
         overlay_write (pending, attr);
       else

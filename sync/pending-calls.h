@@ -96,6 +96,7 @@ NfFid nf_pending_fid (const NfPending *pending);
 
 /* The overlay. */
 gboolean nf_pending_overlays_content (NfPendingFile *file);
-void nf_pending_overlay_attr (NfPendingFile *file, NfAttr *attr);
+/* Of what was carried out up to op SEQ, ATTR knows already. */
+void nf_pending_overlay_attr (NfPendingFile *file, guint64 seq, NfAttr *attr);
 gsize nf_pending_overlay_read (NfPendingFile *file, guint64 offset, guint8 *buffer, gsize length,
                                gsize got);

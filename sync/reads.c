@@ -83,6 +83,7 @@ typedef struct
   gsize size;
   GArray *entries;
   GByteArray *names;
+  guint64 taken_over; /* at a replica, before the tree was read */
 } Listing;
 
 static gboolean
@@ -114,6 +115,8 @@ encode_entries (NfShare *share, NfFid fid, Listing *listing, NfAdoptFunc adopt, 
         continue; /* gone meanwhile */
       if (err != 0)
         return err;
+      if (share->forward && entry->attr.fid != NF_FID_NONE)
+        nf_forward_overlay_attr (share->forward, listing->taken_over, -1, &entry->attr);
       out.attr = entry->attr;
       nf_dir_entry_encode (&out, buf);
     }
@@ -125,9 +128,11 @@ read_readdir (NfShare *share, const NfMsg *call, NfAdoptFunc adopt, NfMsg *answe
 {
   g_autoptr (GArray) entries = g_array_new (FALSE, FALSE, sizeof (Entry));
   g_autoptr (GByteArray) names = g_byte_array_new ();
-  Listing listing = { MIN (call->readdir.max, NF_LIST_MAX), 0, entries, names };
+  Listing listing = { MIN (call->readdir.max, NF_LIST_MAX), 0, entries, names, 0 };
   NfFid fid = call->readdir.fid;
   g_auto (NfBuf) buf = NF_BUF_INIT;
+  if (share->forward)
+    listing.taken_over = nf_forward_taken_over (share->forward);
   int err = nf_tree_readdir (share->tree, fid, call->readdir.cookie, TRUE, take_entry, &listing);
 
   if (err == 0)

@@ -156,11 +156,15 @@ GBytes *nf_forward_written (NfForward *forward, guint64 reqid);
 void nf_forward_applied (NfForward *forward, guint64 reqid);
 /* Is anything of FID's content laid over the replica? And if so, its attributes and content. */
 gboolean nf_forward_overlays (NfForward *forward, NfFid fid);
-void nf_forward_overlay_attr (NfForward *forward, NfAttr *attr);
+/* To be asked for before the tree is read: what it takes over in between lies neither in what was read nor over it. */
+guint64 nf_forward_taken_over (NfForward *forward);
+/* ATTR is of the tree, or of FD if that isn't -1, later than BEFORE was asked for; it is read again if need be. */
+void nf_forward_overlay_attr (NfForward *forward, guint64 before, int fd, NfAttr *attr);
 /* Lays what is under way over the LENGTH bytes at OFFSET that were read (of which GOT were there;
- * the rest of BUFFER is zeroed by the caller). Returns how many bytes there are now. */
-gsize nf_forward_overlay_read (NfForward *forward, NfFid fid, guint64 offset, guint8 *buffer,
-                               gsize length, gsize got);
+ * the rest of BUFFER is zeroed by the caller). Returns how many bytes there are now; -EAGAIN: something was taken over
+ * since BEFORE, and they have to be read again. */
+gssize nf_forward_overlay_read (NfForward *forward, NfFid fid, guint64 before, guint64 offset,
+                                guint8 *buffer, gsize length, gsize got);
 void nf_forward_pending (NfForward *forward, guint64 *ret_calls, guint64 *ret_bytes);
 /* A handle for writing is open: tells the primary unless it is TOLD already (by CREATE). */
 void nf_forward_hold (NfForward *forward, NfFid fid, gboolean told);

@@ -366,22 +366,29 @@ read_with_overlay (NfShare *share, const NfMsg *call, int fd, NfMsg *ret_answer)
 {
   NfFid fid = call->read.fid;
   gsize size = MIN (call->read.size, NF_DATA_MAX);
-  g_autofree guint8 *buffer = g_malloc0 (size);
+  g_autofree guint8 *buffer = g_malloc (size);
   int own_fd = fd >= 0 ? -1 : nf_tree_open_fid (share->tree, fid, O_RDONLY);
+  gssize len;
 
   if (fd < 0 && own_fd < 0)
     return own_fd;
-  ssize_t got = pread (fd >= 0 ? fd : own_fd, buffer, size, (off_t)call->read.offset);
-  int err = got < 0 ? -errno : 0;
+  do
+    {
+      guint64 before = nf_forward_taken_over (share->forward);
+      memset (buffer, 0, size);
+      len = pread (fd >= 0 ? fd : own_fd, buffer, size, (off_t)call->read.offset);
+      len = len < 0 ? -errno
+                    : nf_forward_overlay_read (share->forward, fid, before, call->read.offset,
+                                               buffer, size, (gsize)len);
+    }
+  while (len == -EAGAIN);
   if (own_fd >= 0)
     close (own_fd);
-  if (err != 0)
-    return err;
-  gsize len
-      = nf_forward_overlay_read (share->forward, fid, call->read.offset, buffer, size, (gsize)got);
+  if (len < 0)
+    return (int)len;
   ret_answer->type = NF_MSG_ANSWER;
-  ret_answer->owner = g_bytes_new_take (g_steal_pointer (&buffer), len);
-  ret_answer->answer.data = nf_slice (g_bytes_get_data (ret_answer->owner, NULL), len);
+  ret_answer->owner = g_bytes_new_take (g_steal_pointer (&buffer), (gsize)len);
+  ret_answer->answer.data = nf_slice (g_bytes_get_data (ret_answer->owner, NULL), (gsize)len);
   return 0;
 }
 
@@ -391,6 +398,7 @@ serve_here (NfShare *share, const NfMsg *call, int fd, int *ret_status, NfMsg *r
 {
   if (!share->tree || !is_reading (call->type) || !nf_replica_serves (share->replica, call))
     return FALSE;
+  guint64 before = nf_forward_taken_over (share->forward);
   if (call->type == NF_MSG_LSEEK && nf_forward_overlays (share->forward, call->lseek.fid))
     return FALSE;
   if (call->type == NF_MSG_READ && nf_forward_overlays (share->forward, call->read.fid))
@@ -399,8 +407,10 @@ serve_here (NfShare *share, const NfMsg *call, int fd, int *ret_status, NfMsg *r
     *ret_status = nf_reads_call (share, call, fd, NULL, ret_answer);
   if (*ret_status == -ESTALE)
     return FALSE; /* not here (any more); the primary knows */
-  if (*ret_status == 0 && (call->type == NF_MSG_LOOKUP || call->type == NF_MSG_GETATTR))
-    nf_forward_overlay_attr (share->forward, &ret_answer->answer.attr);
+  if (*ret_status == 0 && call->type == NF_MSG_LOOKUP)
+    nf_forward_overlay_attr (share->forward, before, -1, &ret_answer->answer.attr);
+  else if (*ret_status == 0 && call->type == NF_MSG_GETATTR)
+    nf_forward_overlay_attr (share->forward, before, fd, &ret_answer->answer.attr);
   return TRUE;
 }
 
@@ -561,6 +571,7 @@ static gboolean
 stat_unnamed (NfFile *file, const NfMsg *call, NfMsg *ret_answer)
 {
   NfShare *share = file->share;
+  guint64 before = nf_forward_taken_over (share->forward);
   NfAttr attr;
 
   if (call->type != NF_MSG_GETATTR || file->fd < 0
@@ -570,7 +581,7 @@ stat_unnamed (NfFile *file, const NfMsg *call, NfMsg *ret_answer)
       || nf_tree_fstat (share->tree, file->fd, file->fid, &ret_answer->answer.attr) != 0)
     return FALSE;
   ret_answer->type = NF_MSG_ANSWER;
-  nf_forward_overlay_attr (share->forward, &ret_answer->answer.attr);
+  nf_forward_overlay_attr (share->forward, before, file->fd, &ret_answer->answer.attr);
   return TRUE;
 }
 

@@ -638,6 +638,32 @@ expect_content (NfSimSite *site, NfFid fid, guint8 value, gsize len)
   nf_msg_clear (&answer);
 }
 
+/* The root's listing bears the attributes, which the kernel keeps. */
+static void
+expect_listed (NfSimSite *site, const char *name, NfFid fid, gsize len)
+{
+  NfMsg msg = { .type = NF_MSG_READDIR };
+  NfMsg answer;
+  NfDirEntry entry;
+  guint n_found = 0;
+
+  msg.head.share = 7;
+  msg.readdir.fid = NF_FID_ROOT;
+  msg.readdir.max = NF_LIST_MAX;
+  cr_assert_eq (nf_sim_call (site, &msg, &answer), 0);
+  NfReader reader = nf_reader (answer.answer.data);
+  while (nf_dir_entry_decode (&reader, &entry))
+    if (nf_slice_equal (entry.name, nf_slice_str (name)))
+      {
+        n_found++;
+        cr_assert_eq (entry.attr.fid, fid);
+        cr_assert_eq (entry.attr.size, len, "%s: listed with %" G_GUINT64_FORMAT " of %zu bytes",
+                      name, entry.attr.size, len);
+      }
+  cr_assert_eq (n_found, 1, "%s: listed %u times", name, n_found);
+  nf_msg_clear (&answer);
+}
+
 static void
 expect_own_work (World *world, guint round)
 {
@@ -653,6 +679,8 @@ expect_own_work (World *world, guint round)
   NfFid fid = make_file (world, site, old);
   cr_assert_eq (look_up (site, old, &size), fid);
   write_file (site, fid, buffer, len);
+  if (round % 2)
+    expect_listed (site, old, fid, len); /* before a call that waits for the write's end */
   expect_content (site, fid, value, len);
   cr_assert_eq (look_up (site, old, &size), fid);
   cr_assert_eq (size, len);
@@ -661,6 +689,7 @@ expect_own_work (World *world, guint round)
   cr_assert_eq (look_up (site, name, &size), fid);
   cr_assert_eq (size, len);
   expect_content (site, fid, value, len);
+  expect_listed (site, name, fid, len);
 }
 
 Test (pair, a_site_sees_its_own_changes_at_once)

@@ -145,7 +145,7 @@ Test (pending_calls, the_overlay_shows_later_writes_over_earlier_ones_until_appl
   NfPendingFile *file = nf_pending_file (&calls, 5);
   cr_assert_eq (nf_pending_overlay_read (file, 2, buffer, sizeof buffer, 2), 8);
   cr_assert_eq (memcmp (buffer, "..aabbbb", 8), 0);
-  nf_pending_overlay_attr (file, &attr);
+  nf_pending_overlay_attr (file, 0, &attr);
   cr_assert_eq (attr.size, 10);
 
   send_next (5);
@@ -153,7 +153,7 @@ Test (pending_calls, the_overlay_shows_later_writes_over_earlier_ones_until_appl
   second->applied = TRUE;
   nf_pending_forget (&calls, second);
   attr.size = 4;
-  nf_pending_overlay_attr (file, &attr);
+  nf_pending_overlay_attr (file, 0, &attr);
   cr_assert_eq (attr.size, 8);
 }
 
