@@ -137,19 +137,27 @@ call_other (NfForward *forward, NfFile *file, const NfMsg *msg, NfFid fid, NfCal
 
 /* A change of attributes of a file that this site has just created and holds open is buffered like a write: unpacking
  * an archive then costs a round trip for the create and one for the close. Those that have side effects at the
- * primary (size, killed setuid bits) aren't. BASE: the attributes here. */
+ * primary (size, killed setuid bits) aren't, nor is what it may refuse: an owner is only given who is it already. BASE:
+ * the attributes here. */
 static gboolean
 may_buffer_setattr (NfShare *share, const NfFile *file, const NfMsg *msg, NfAttr *ret_base)
 {
-  guint32 plain = NF_SET_MODE | NF_SET_UID | NF_SET_GID | NF_SET_ATIME | NF_SET_MTIME
-                  | NF_SET_ATIME_NOW | NF_SET_MTIME_NOW;
+  const guint32 plain = NF_SET_MODE | NF_SET_UID | NF_SET_GID | NF_SET_ATIME | NF_SET_MTIME
+                        | NF_SET_ATIME_NOW | NF_SET_MTIME_NOW | NF_SET_KILL_PRIV;
+  const NfAttr *set = &msg->setattr.attr;
+  guint32 mask = msg->setattr.mask;
+  guint64 before;
 
   if (msg->type != NF_MSG_SETATTR || !file || !file->created || !share->tree
-      || (msg->setattr.mask & ~plain) != 0
-      || nf_tree_stat (share->tree, msg->setattr.fid, ret_base) != 0)
+      || (mask & ~plain) != 0)
     return FALSE;
-  return !(msg->setattr.mask & (NF_SET_UID | NF_SET_GID))
-         || !(ret_base->mode & (S_ISUID | S_ISGID));
+  before = nf_forward_taken_over (share->forward);
+  if (nf_tree_stat (share->tree, msg->setattr.fid, ret_base) != 0)
+    return FALSE;
+  nf_forward_overlay_attr (share->forward, before, -1, ret_base);
+  return !((mask & NF_SET_UID) && set->uid != ret_base->uid)
+         && !((mask & NF_SET_GID) && set->gid != ret_base->gid)
+         && !((mask & NF_SET_KILL_PRIV) && (ret_base->mode & (S_ISUID | S_ISGID)));
 }
 
 /* With the lock. */
@@ -178,7 +186,6 @@ nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone
   gboolean tell = FALSE;
 
   nf_forward_complete_head (forward, &msg);
-  guint64 before = nf_forward_taken_over (forward);
   gboolean buffer = may_buffer_setattr (share, file, &msg, &told.answer.attr);
   pthread_mutex_lock (&forward->lock);
   gboolean down = !forward->up;
@@ -203,7 +210,7 @@ nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone
   pthread_mutex_unlock (&forward->lock);
   if (tell)
     {
-      nf_forward_overlay_attr (forward, before, -1, &told.answer.attr);
+      nf_forward_lay_over (forward, &told.answer.attr);
       done (data, 0, &told);
     }
   if (down)

@@ -72,13 +72,11 @@ tests_sites_nf_work_LDADD = $(GLIB_LIBS)
 # The whole, with several sites. "make check-long" runs the same with larger figures.
 test_data += tests/sites/stage.sh tests/sites/material.sh tests/sites/badinput-disk.sh \
 	tests/sites/badinput-peer.sh
-site_tests = tests/sites/bulk.sh tests/sites/cut.sh
+site_tests = tests/sites/none.sh tests/sites/programs.sh tests/sites/kill.sh tests/sites/order.sh \
+	tests/sites/badinput.sh tests/sites/random.sh tests/sites/fill.sh tests/sites/personal.sh \
+	tests/sites/maildir.sh tests/sites/bulk.sh tests/sites/cut.sh
 script_tests += $(site_tests)
-# These find what is still to be mended; they join the others when they pass every time.
-hard_site_tests = tests/sites/maildir.sh tests/sites/none.sh tests/sites/personal.sh tests/sites/programs.sh tests/sites/random.sh tests/sites/kill.sh \
-	tests/sites/order.sh tests/sites/fill.sh tests/sites/badinput.sh
-long_tests += $(site_tests) $(hard_site_tests)
-test_data += $(hard_site_tests)
+long_tests += $(site_tests)
 
 # The work that "make bench" measures.
 bench_programs += tests/bench/nf-bench
@@ -207,10 +205,8 @@ tests_mount_nf_fake_mount_SOURCES = tests/mount/nf-fake-mount.c tests/mount/fake
 tests_mount_nf_fake_mount_LDADD = $(FS_LIBS)
 tests_mount_nf_calls_SOURCES = tests/mount/nf-calls.c
 tests_mount_nf_calls_LDADD = $(GLIB_LIBS)
-script_tests += tests/mount/primary.sh
-long_tests += tests/mount/fake.sh
-test_data += tests/mount/fake.sh
-long_tests += tests/mount/stress.sh
+script_tests += tests/mount/primary.sh tests/mount/fake.sh tests/mount/stress.sh
+long_tests += tests/mount/fake.sh tests/mount/stress.sh
 test_data += tests/mount/lib.sh
 
 bench_programs += tests/bench-primary

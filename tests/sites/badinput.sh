@@ -103,7 +103,7 @@ test_cleanup ()
   done
 }
 
-limit "$(long 170 300)"
+limit "$(long 300 600)"
 some_sites london nyc tokyo
 share projects /projects london 'nyc tokyo'
 disks_up

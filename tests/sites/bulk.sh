@@ -4,7 +4,7 @@
 # shellcheck source=tests/sites/stage.sh
 . "$(dirname "$0")/stage.sh"
 
-limit "$(long 150 400)"
+limit "$(long 300 600)"
 three_sites
 mib=$(long 150 1024)
 # Ten times what a person should see; a busy machine can cost that much, a stalled queue costs more.

@@ -8,7 +8,7 @@ NF_CONF="call-timeout = $call_timeout_s"
 # shellcheck source=tests/sites/stage.sh
 . "$(dirname "$0")/stage.sh"
 
-limit "$(long 150 300)"
+limit "$(long 300 600)"
 three_sites
 tokyo=$(at tokyo) london=$(at london)
 files=$(long 500 3000)

@@ -8,7 +8,7 @@ NF_RATE=${NF_RATE:-4000000}
 # shellcheck source=tests/sites/material.sh
 . "$(dirname "$0")/material.sh"
 
-limit "$(long 150 400)"
+limit "$(long 300 600)"
 some_sites london nyc tokyo
 share projects /projects london 'nyc tokyo'
 source=$(backing london projects)

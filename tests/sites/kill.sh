@@ -5,7 +5,7 @@
 # shellcheck source=tests/sites/stage.sh
 . "$(dirname "$0")/stage.sh"
 
-limit "$(long 170 500)"
+limit "$(long 300 600)"
 seed=${NF_SEED:-$((RANDOM * 32768 + RANDOM))}
 say "NF_SEED=$seed"
 three_sites
@@ -25,7 +25,7 @@ kill_one ()
     job "synced-$site" "$NF_WORK" acked-write "$(at "$site")/acked" "$site-synced-$round" 100000 sync
   done
   under_way () { [ "$(wc -l <"$NF_TMP/job-acked-nyc")" -ge "$(long 15 60)" ] && [ -s "$NF_TMP/job-synced-tokyo" ]; }
-  wait_for 30 under_way || fail 'the load does not start'
+  wait_for 90 under_way || fail 'the load does not start'
   site_kill "$victim"
   site_start "$victim"
   # The others were only cut off for a moment; whoever got an error has ended.

@@ -4,7 +4,7 @@
 # shellcheck source=tests/sites/stage.sh
 . "$(dirname "$0")/stage.sh"
 
-limit "$(long 120 300)"
+limit "$(long 300 600)"
 three_sites
 nyc_mails=$(long 60 500) london_mails=$(long 300 3000)
 all=$((nyc_mails + london_mails))

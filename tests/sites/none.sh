@@ -7,7 +7,7 @@
 # shellcheck source=tests/sites/material.sh
 . "$(dirname "$0")/material.sh"
 
-limit "$(long 120 300)"
+limit "$(long 300 600)"
 dial_only ws
 some_sites london nyc tokyo ws
 share projects /projects london 'nyc tokyo' 'writers = nyc; tokyo; ws'
@@ -17,16 +17,16 @@ wait_in_step
 ws=$(at ws) nyc=$(at nyc)
 
 make_odd_tree "$NF_TMP/odd" 0 || fail 'no tree'
-bounded 60 cp -a "$NF_TMP/odd" "$nyc/odd" || fail 'cp -a at nyc'
+bounded 120 cp -a "$NF_TMP/odd" "$nyc/odd" || fail 'cp -a at nyc'
 wait_in_step
-bounded 60 diff -r --no-dereference "$NF_TMP/odd/sub" "$ws/odd/sub" || fail 'ws reads something else'
+bounded 120 diff -r --no-dereference "$NF_TMP/odd/sub" "$ws/odd/sub" || fail 'ws reads something else'
 mount_equal ws projects
 step 'ws shows what nyc copied, with no replica'
 
 # Work at ws itself.
 make_sources "$NF_TMP/source" 60
-bounded 60 cp -a "$NF_TMP/source" "$ws/source" || fail 'cp -a at ws'
-bounded 60 make -s -C "$ws/source" check || fail 'make at ws'
+bounded 120 cp -a "$NF_TMP/source" "$ws/source" || fail 'cp -a at ws'
+bounded 120 make -s -C "$ws/source" check || fail 'make at ws'
 printf 'a\n' >"$ws/list" && printf 'b\n' >>"$ws/list" && mv "$ws/list" "$ws/list-moved" || fail 'writing at ws'
 exec 5<"$ws/list-moved"
 rm "$ws/list-moved"

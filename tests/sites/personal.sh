@@ -27,7 +27,7 @@ fi
 # shellcheck source=tests/sites/material.sh
 . "$(dirname "$0")/material.sh"
 
-limit "$(long 110 200)"
+limit "$(long 300 600)"
 say "as $(id -un)"
 three_sites
 nyc=$(at nyc) tokyo=$(at tokyo)

@@ -11,7 +11,7 @@ for program in git make cc tar vim sqlite3 rsync setfacl setfattr; do
   command -v "$program" >/dev/null || fail "this test needs $program"
 done
 
-limit "$(long 170 500)"
+limit "$(long 400 1200)"
 three_sites
 nyc=$(at nyc) tokyo=$(at tokyo) london=$(at london)
 export HOME=$NF_TMP GIT_CONFIG_NOSYSTEM=1 GIT_PAGER=cat
@@ -24,21 +24,21 @@ git config --global gc.auto 0
 
 make_repository "$NF_TMP/origin.git" "$(long 200 600)" || fail 'no repository'
 step "git clone at nyc: $(git -C "$NF_TMP/origin.git" rev-list --count main) commits"
-bounded 60 git clone -q --no-hardlinks "$NF_TMP/origin.git" "$nyc/repo" || fail 'git clone at nyc'
+bounded 120 git clone -q --no-hardlinks "$NF_TMP/origin.git" "$nyc/repo" || fail 'git clone at nyc'
 (
   cd "$nyc/repo" || exit 1
   printf 'a line of nyc\n' >>common.h
   mkdir docs && printf 'words\n' >docs/text
   git mv configure configure.sh && git add -A && git commit -q -m 'nyc: Change a few things'
 ) || fail 'git commit at nyc'
-bounded 60 git -C "$nyc/repo" fsck --full --strict >/dev/null 2>"$NF_TMP/fsck" || fail "git fsck: $(cat "$NF_TMP/fsck")"
+bounded 120 git -C "$nyc/repo" fsck --full --strict >/dev/null 2>"$NF_TMP/fsck" || fail "git fsck: $(cat "$NF_TMP/fsck")"
 wait_in_step
 for site in london tokyo nyc; do
   repo=$(at "$site")/repo
-  status=$(bounded 30 git -C "$repo" status --porcelain) || fail "git status at $site"
+  status=$(bounded 120 git -C "$repo" status --porcelain) || fail "git status at $site"
   expect "git status at $site" "$status" ''
   expect "git log at $site" "$(git -C "$repo" log -1 --format=%s)" 'nyc: Change a few things'
-  bounded 60 git -C "$repo" fsck --full >/dev/null 2>&1 || fail "git fsck at $site"
+  bounded 120 git -C "$repo" fsck --full >/dev/null 2>&1 || fail "git fsck at $site"
 done
 step 'git: clone, commit, fsck, status and log are right at all sites'
 
@@ -47,14 +47,14 @@ step 'git: clone, commit, fsck, status and log are right at all sites'
 files=$(long 400 4000)
 make_sources "$NF_TMP/source" "$files"
 tar -C "$NF_TMP" -cf "$NF_TMP/source.tar" source
-bounded "$(long 60 300)" tar -C "$nyc" -xf "$NF_TMP/source.tar" || fail 'tar x at nyc'
+bounded "$(long 120 600)" tar -C "$nyc" -xf "$NF_TMP/source.tar" || fail 'tar x at nyc'
 step "tar x at nyc: $files files"
-bounded 90 make -s -C "$nyc/source" -j2 check || fail 'make at nyc'
-bounded 30 make -q -C "$nyc/source" program || fail 'make at nyc: not up to date after make'
+bounded 180 make -s -C "$nyc/source" -j2 check || fail 'make at nyc'
+bounded 120 make -q -C "$nyc/source" program || fail 'make at nyc: not up to date after make'
 wait_in_step
 diff -r --no-dereference -x '*.o' -x program "$NF_TMP/source" "$tokyo/source" >&2 || fail 'tokyo has other sources'
 # The times are the same everywhere, so there is nothing to build at another site.
-bounded 30 make -q -C "$tokyo/source" program || fail 'make at tokyo: not up to date'
+bounded 120 make -q -C "$tokyo/source" program || fail 'make at tokyo: not up to date'
 step 'make at nyc: built and checked; up to date at tokyo as well'
 
 # vim: saving a file twice, with a look at its time between; then somebody else's change, which must be noticed.
@@ -87,7 +87,7 @@ wait_in_step
 in_step="$NEARFS wait --config $NF_TMP/nyc/site.conf --sites all --timeout 30 /projects"
 VIM_FILE=$nyc/edited VIM_MESSAGES=$NF_TMP/vim.messages VIM_WAIT=$in_step \
   VIM_OTHER="sleep 1; echo somebody else >$london/edited; $NEARFS wait --config $NF_TMP/london/site.conf --timeout 30 /projects" \
-  bounded 60 vim -es -u NONE -i NONE -S "$NF_TMP/save.vim" </dev/null >/dev/null 2>&1
+  bounded 120 vim -es -u NONE -i NONE -S "$NF_TMP/save.vim" </dev/null >/dev/null 2>&1
 sed 's/^/  vim: /' "$NF_TMP/vim.messages" | grep -a 'changes'
 ! grep -aE 'W1[126]|WARNING|E[0-9]+:' "$NF_TMP/vim.messages" || fail 'vim complains'
 grep -aq 'changes after own saves: 0' "$NF_TMP/vim.messages" || fail 'vim sees its own save as a change'
@@ -98,7 +98,7 @@ step 'vim: two saves at nyc without a complaint; a change from london is noticed
 
 sql ()
 {
-  bounded 60 sqlite3 -batch -bail "$@"
+  bounded 120 sqlite3 -batch -bail "$@"
 }
 {
   echo 'PRAGMA journal_mode=DELETE; CREATE TABLE account (id INTEGER PRIMARY KEY, cents INTEGER);'
@@ -115,7 +115,7 @@ for site in london nyc tokyo; do
 done
 # Then from another site, which reads what the first one wrote.
 sql "$tokyo/bank.db" 'UPDATE account SET cents = cents + 1 WHERE id = 2' || fail 'sqlite3 at tokyo'
-bounded 40 "$NEARFS" wait --config "$NF_TMP/tokyo/site.conf" --sites all --timeout 30 /projects || fail 'wait at tokyo'
+bounded 120 "$NEARFS" wait --config "$NF_TMP/tokyo/site.conf" --sites all --timeout 30 /projects || fail 'wait at tokyo'
 expect 'the sum at nyc after a change at tokyo' "$(sql "$nyc/bank.db" 'SELECT sum(cents) FROM account')" 100001
 step 'sqlite3: transactions from nyc and tokyo are whole at all sites'
 
@@ -125,14 +125,14 @@ make_odd_tree "$NF_TMP/odd" || fail 'no tree of oddities'
 same ()
 {
   local differences
-  differences=$(bounded 60 rsync -nicaHAX --delete "$1/" "$2/") || fail "rsync -nic $1 $2"
+  differences=$(bounded 120 rsync -nicaHAX --delete "$1/" "$2/") || fail "rsync -nic $1 $2"
   expect "what rsync would change in $2" "$differences" ''
 }
-bounded 60 rsync -aHAX "$NF_TMP/odd/" "$nyc/odd/" || fail 'rsync in at nyc'
+bounded 120 rsync -aHAX "$NF_TMP/odd/" "$nyc/odd/" || fail 'rsync in at nyc'
 same "$NF_TMP/odd" "$nyc/odd"
 wait_in_step
 same "$NF_TMP/odd" "$tokyo/odd"
-bounded 60 rsync -aHAX "$tokyo/odd/" "$NF_TMP/back/" || fail 'rsync out at tokyo'
+bounded 120 rsync -aHAX "$tokyo/odd/" "$NF_TMP/back/" || fail 'rsync out at tokyo'
 same "$NF_TMP/odd" "$NF_TMP/back"
 step "rsync -aHAX: in at nyc, out at tokyo, nothing lost"
 

@@ -5,7 +5,7 @@
 # shellcheck source=tests/sites/stage.sh
 . "$(dirname "$0")/stage.sh"
 
-limit "$(long 150 500)"
+limit "$(long 300 600)"
 seed=${NF_SEED:-$((RANDOM * 32768 + RANDOM))}
 say "NF_SEED=$seed"
 seconds=$(long 20 60)
