@@ -176,7 +176,7 @@ umount_verb (gpointer data, NfAsk *ask)
 }
 
 const NfControlVerb nf_daemon_verbs[] = {
-  { "status", status },     { "wait", nf_asks_wait },   { "log", nf_asks_log },
-  { "map-load", map_load }, { "map-adopt", map_adopt }, { "umount", umount_verb },
-  { NULL, NULL },
+  { "status", status },      { "wait", nf_asks_wait }, { "log", nf_asks_log },
+  { "fsck", nf_asks_fsck },  { "map-load", map_load }, { "map-adopt", map_adopt },
+  { "umount", umount_verb }, { NULL, NULL },
 };

@@ -15,6 +15,8 @@
 typedef int (*NfVerb) (int argc, char **argv);
 
 int nf_verb_help (int argc, char **argv);
+int nf_verb_fsck (int argc, char **argv);
+int nf_verb_quarantine (int argc, char **argv);
 int nf_verb_log (int argc, char **argv);
 int nf_verb_map (int argc, char **argv);
 int nf_verb_mount (int argc, char **argv);

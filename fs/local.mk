@@ -3,6 +3,7 @@ noinst_LIBRARIES += fs/libnffs.a
 bin_PROGRAMS += nearfs
 
 fs_libnffs_a_SOURCES = \
+	fs/ask-fsck.c \
 	fs/ask-log.c \
 	fs/ask-wait.c \
 	fs/asks.c \
@@ -69,9 +70,11 @@ fs_libnffs_a_SOURCES = \
 	fs/status-table.h \
 	fs/users.c \
 	fs/users.h \
+	fs/verb-fsck.c \
 	fs/verb-log.c \
 	fs/verb-map.c \
 	fs/verb-mount.c \
+	fs/verb-quarantine.c \
 	fs/verb-relay.c \
 	fs/verb-status.c \
 	fs/verb-umount.c \

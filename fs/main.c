@@ -15,6 +15,9 @@ const NfCommand nf_commands[] = {
   { "status", nf_verb_status, "[OPTION…]", "where each share and each other site stands" },
   { "wait", nf_verb_wait, "[OPTION…] PATH|SHARE", "wait until other sites have what is here" },
   { "log", nf_verb_log, "[OPTION…] PATH|SHARE", "what has changed in a share" },
+  { "fsck", nf_verb_fsck, "[OPTION…] [PATH|SHARE…]",
+    "compare a replica with the primary, and repair it" },
+  { "quarantine", nf_verb_quarantine, "list|show|restore|drop …", "what was replaced, and kept" },
   { "map", nf_verb_map, "check|show|load|adopt …", "check, show or load the server map" },
   { "relay", nf_verb_relay, "--site NAME", "what sshd runs for another site" },
   { "version", nf_verb_version, "", "print the version" },
@@ -29,8 +32,7 @@ run_as (const char *name, int argc, char **argv)
   if (strcmp (name, "mount.nearfs") == 0)
     return nf_verb_mount_helper (argc, argv);
   if (strcmp (name, "fsck.nearfs") == 0)
-    /* fsck(8) takes 2 for "reboot the machine". */
-    return nf_command_fail ("fsck", NF_EXIT_FSCK_USAGE, "this release of nearfs has no fsck");
+    return nf_verb_fsck (argc, argv);
   return -1;
 }
 

@@ -12,6 +12,10 @@ sync_libnfsync_a_SOURCES = \
 	sync/blocked.h \
 	sync/broadcast.c \
 	sync/broadcast.h \
+	sync/check-compare.c \
+	sync/check-private.h \
+	sync/check.c \
+	sync/check.h \
 	sync/compare.c \
 	sync/creds.c \
 	sync/creds.h \

@@ -97,9 +97,8 @@ nf_reconcile_xattrs (NfReplica *replica, NfFid fid, NfSlice xattrs, gboolean *re
 
 /* ---- content ---- */
 
-/* Is the file of descriptor FD just DATA? */
-static gboolean
-is_content (int fd, NfSlice data)
+gboolean
+nf_reconcile_is_content (int fd, NfSlice data)
 {
   g_autofree guint8 *here = g_malloc (data.len + 1);
   gsize done = 0;
@@ -143,7 +142,7 @@ nf_reconcile_content (NfReplica *replica, NfFid fid, NfSlice data, gboolean *ret
 
   if (fd < 0)
     return fd;
-  if (!is_content (fd, data))
+  if (!nf_reconcile_is_content (fd, data))
     {
       *ret_changed = TRUE;
       err = write_content (replica, fid, fd, data);

@@ -90,6 +90,7 @@ nf_reconcile_forget_lost (NfReplica *replica, NfFid fid)
     return FALSE;
   nf_index_names (share->index, fid, collect_parent, parents);
   int err = nf_index_remove (share->index, fid);
+  nf_tree_forget (share->tree, fid); /* a directory that was removed may be open still */
   for (guint i = 0; err == 0 && i < parents->len; i++)
     err = nf_index_set_suspect (share->index, g_array_index (parents, NfFid, i), NF_SUSPECT_NAMES,
                                 0);

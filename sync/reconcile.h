@@ -33,6 +33,8 @@ gboolean nf_reconcile_forget_lost (NfReplica *replica, NfFid fid);
 int nf_reconcile_attr (NfReplica *replica, NfFid fid, const NfDirEntry *entry,
                        gboolean *ret_changed);
 int nf_reconcile_xattrs (NfReplica *replica, NfFid fid, NfSlice xattrs, gboolean *ret_changed);
+/* Is the file of descriptor FD just DATA? */
+gboolean nf_reconcile_is_content (int fd, NfSlice data);
 /* Content of a file that came with its entry. */
 int nf_reconcile_content (NfReplica *replica, NfFid fid, NfSlice data, gboolean *ret_changed);
 /* The size, where the content is still to be compared. */

@@ -3,6 +3,7 @@
 
 #include "sync/apply.h"
 #include "sync/blocked.h"
+#include "sync/check.h"
 #include "sync/heal.h"
 #include "sync/transfer.h"
 
@@ -17,6 +18,7 @@
  *   replica-reads.c  what may be served from the tree, and the marks
  *   transfer.c       content under way; switch.c puts it in place
  *   heal.c           suspects; reconcile.c compares a listing with what is here
+ *   check.c          the same for people, changing nothing by itself (fsck)
  *
  * Locks: `work` is held by whoever does any of this (the strand of the primary's messages, or a timer); `lock` is
  * inner to it and guards the few things that readers look at, so that no read ever waits for an op to be applied. */
@@ -105,6 +107,7 @@ struct NfReplica
   gboolean bury_due;
   NfTransfers *transfers;
   NfHeal *heal;
+  NfCheck *check;    /* the comparison under way, or NULL */
   guint unpublished; /* ops applied that the primary hasn't been told of */
   gint64 published_ms;
   gint64 trimmed_ms;

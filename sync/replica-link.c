@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "config.h"
 
+#include "sync/check-private.h"
 #include "sync/replica-internal.h"
 
 #include <errno.h>
@@ -301,10 +302,12 @@ handle (NfReplica *replica, const NfMsg *msg)
       nf_transfers_fetched (replica->transfers, msg);
       break;
     case NF_MSG_HASHED:
-      nf_transfers_hashed (replica->transfers, msg);
+      if (!nf_check_hashed (replica->check, msg))
+        nf_transfers_hashed (replica->transfers, msg);
       break;
     case NF_MSG_LISTED:
-      nf_heal_listed (replica->heal, msg);
+      if (!nf_check_listed (replica->check, msg))
+        nf_heal_listed (replica->heal, msg);
       break;
     default:
       break; /* nothing else is for a replica */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "config.h"
 
+#include "sync/check-private.h"
 #include "sync/replica-internal.h"
 
 #include <errno.h>
@@ -413,6 +414,8 @@ nf_replica_take (NfReplica *replica, NfPosition position, GBytes *owner, NfSlice
   gboolean known = nf_record_decode (record, &op.record);
 
   replica->loaded = position;
+  if (known)
+    nf_check_note (replica->check, &op.record);
   /* The journal took it, so it can only be a kind of record that this version doesn't know. */
   if (!known || op.record.kind == NF_OP_EPOCH || op.record.kind == NF_OP_ABORT
       || g_hash_table_contains (replica->aborted, &position.seq) || is_dealt_with (replica, &op))

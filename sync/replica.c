@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "config.h"
 
+#include "sync/check-private.h"
 #include "sync/replica-internal.h"
 
 #include <errno.h>
@@ -197,6 +198,7 @@ nf_replica_settle (NfReplica *replica)
       nf_replica_run_ready (replica);
       nf_replica_load_more (replica);
       nf_replica_run_ready (replica);
+      nf_check_pump (replica->check);
       nf_heal_pump (replica->heal);
       nf_transfers_pump (replica->transfers);
     }
@@ -327,6 +329,7 @@ nf_replica_stop (NfReplica *replica)
   replica->subscribed = FALSE;
   if (!again)
     {
+      nf_check_end (replica->check);
       nf_heal_stop (replica->heal);
       if (replica->share->tree && !replica->fresh && nf_replica_save (replica) == 0
           && syncfs (nf_tree_root_fd (replica->share->tree)) == 0)

@@ -12,6 +12,7 @@
 /* Directories below a quarantined one whose objects are dropped from the index. What is deeper stays in it as objects
  * that can't be found, which a comparison repairs. */
 #define DISOWN_DEPTH_MAX 256
+#define COPY_PIECE (16 * 1024 * 1024)
 
 /* Makes a directory that wasn't there. */
 static int
@@ -168,6 +169,72 @@ nf_tree_quarantine (NfTree *tree, NfFid parent, NfSlice name, const char *why, c
   nf_tree_changing (tree);
   rc = nf_tree_quarantine_at (tree, dir, &str, why, ret_where);
   nf_tree_changed (tree);
+  nf_tree_dir_put (tree, dir);
+  return rc;
+}
+
+/* ---- copies ---- */
+
+static int
+copy_bytes (int from, int to)
+{
+  ssize_t n;
+
+  do
+    n = copy_file_range (from, NULL, to, NULL, COPY_PIECE, 0);
+  while (n > 0 || (n < 0 && errno == EINTR));
+  return n < 0 ? -errno : 0;
+}
+
+/* With owner, mode and times, as far as we may. */
+static int
+copy_in (int from, int stamp_fd, const char *name)
+{
+  struct stat st;
+  int to = openat (stamp_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  int rc = to < 0 ? -errno : fstat (from, &st) != 0 ? -errno : copy_bytes (from, to);
+
+  if (rc == 0)
+    {
+      const struct timespec times[] = { st.st_atim, st.st_mtim };
+      (void)!fchown (to, st.st_uid, st.st_gid);
+      (void)fchmod (to, st.st_mode & 0777);
+      (void)futimens (to, times);
+    }
+  if (to >= 0)
+    close (to);
+  if (rc != 0 && to >= 0)
+    (void)unlinkat (stamp_fd, name, 0);
+  return rc;
+}
+
+int
+nf_tree_quarantine_copy (NfTree *tree, NfFid parent, NfSlice name, const char *why,
+                         char **ret_where)
+{
+  g_autofree char *stamp = NULL;
+  NfTreeName str;
+  NfTreeDir *dir;
+  int rc = nf_tree_name (parent, name, &str);
+
+  if (rc == 0)
+    rc = nf_tree_dir (tree, parent, &dir);
+  if (rc != 0)
+    return rc;
+  int from = nf_tree_openat (dir->fd, str.str, O_RDONLY | O_NOFOLLOW);
+  int stamp_fd = from < 0 ? from : make_stamp_dir (tree, &stamp);
+  rc = stamp_fd < 0 ? stamp_fd : write_note (tree, stamp, parent, str.str, why);
+  if (rc == 0)
+    rc = copy_in (from, stamp_fd, str.str);
+  if (from >= 0)
+    close (from);
+  if (stamp_fd >= 0)
+    close (stamp_fd);
+  if (rc != 0 && stamp)
+    remove_stamp (tree, stamp);
+  else if (rc == 0 && ret_where)
+    *ret_where
+        = g_strconcat (tree->path, "/" NF_HIDDEN_DIR "/quarantine/", stamp, "/", str.str, NULL);
   nf_tree_dir_put (tree, dir);
   return rc;
 }

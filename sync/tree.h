@@ -129,6 +129,9 @@ int nf_tree_bury (NfTree *tree, NfFid fid);
  * path there. */
 int nf_tree_quarantine (NfTree *tree, NfFid parent, NfSlice name, const char *why,
                         char **ret_where);
+/* The same with a copy of a file, which stays. */
+int nf_tree_quarantine_copy (NfTree *tree, NfFid parent, NfSlice name, const char *why,
+                             char **ret_where);
 /* An object is found at (PARENT, NAME) that the index doesn't know: it is FID from now on. */
 int nf_tree_adopt (NfTree *tree, NfFid parent, NfSlice name, NfIdent ident, NfFid fid,
                    guint32 mode);

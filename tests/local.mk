@@ -72,7 +72,7 @@ tests_sites_nf_work_LDADD = $(GLIB_LIBS)
 # The whole, with several sites. "make check-long" runs the same with larger figures.
 test_data += tests/sites/stage.sh tests/sites/material.sh tests/sites/badinput-disk.sh \
 	tests/sites/badinput-peer.sh
-site_tests = tests/sites/none.sh tests/sites/programs.sh tests/sites/kill.sh tests/sites/order.sh \
+site_tests = tests/sites/fsck.sh tests/sites/none.sh tests/sites/programs.sh tests/sites/kill.sh tests/sites/order.sh \
 	tests/sites/badinput.sh tests/sites/random.sh tests/sites/fill.sh tests/sites/personal.sh \
 	tests/sites/maildir.sh tests/sites/bulk.sh tests/sites/cut.sh
 script_tests += $(site_tests)
@@ -94,6 +94,10 @@ SIM = tests/sim.c tests/sim.h tests/sim-dir.c
 unit_tests += tests/test-replica
 tests_test_replica_SOURCES = tests/test-replica.c $(SIM)
 tests_test_replica_LDADD = $(SYNC_UNIT)
+
+unit_tests += tests/test-check
+tests_test_check_SOURCES = tests/test-check.c $(SIM)
+tests_test_check_LDADD = $(SYNC_UNIT)
 
 unit_tests += tests/test-pair
 tests_test_pair_SOURCES = tests/test-pair.c $(SIM)

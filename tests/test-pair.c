@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sync/check.h"
 #include "tests/sim.h"
 
 /* A real primary ("a") and two real replicas ("b", "c") in one process, with everything left to chance: what is
@@ -600,6 +601,68 @@ Test (pair, a_file_that_is_written_to_all_the_time_does_not_hold_up_the_position
   nf_sim_run (world->sim, 20000);
   compare_dirs (world, 4);
   world_free (world);
+}
+
+/* ---- comparing ---- */
+
+typedef struct
+{
+  gboolean ended;
+  guint n_found;
+  guint64 entries;
+} Comparison;
+
+static void
+found_something (gpointer data, const NfFinding *finding)
+{
+  ((Comparison *)data)->n_found++;
+  g_printerr ("/%s: %s (%#x)\n", finding->path, finding->detail, finding->what);
+}
+
+static void
+comparison_ended (gpointer data, int status, const NfCheckCounts *counts)
+{
+  Comparison *comparison = data;
+
+  cr_assert_eq (status, 0);
+  comparison->ended = TRUE;
+  comparison->entries += counts->entries;
+}
+
+Test (pair, a_comparison_takes_no_work_in_flight_for_damage)
+{
+  const NfCheckOptions options = { .repair = FALSE, .content = TRUE };
+  const NfCheckEvents events = { found_something, comparison_ended };
+  g_autofree guint8 *buffer = g_malloc (BIG + 1);
+
+  for (guint32 seed = 1; seed <= 10; seed++)
+    {
+      World *world = world_new (seed);
+      Comparison comparison = { .ended = TRUE };
+      guint n_begun = 0;
+
+      nf_sim_delays (world->sim, 30);
+      connect_all (world);
+      nf_sim_run (world->sim, 2000);
+      for (guint step = 0; step < STEPS; step++)
+        {
+          call_something (world, buffer);
+          nf_sim_run (world->sim, chance (world, 30));
+          if (!comparison.ended)
+            continue;
+          comparison.ended = FALSE;
+          n_begun++;
+          cr_assert_eq (nf_share_check (world->sites[1]->share, "", &options, &events, &comparison),
+                        0);
+        }
+      for (guint i = 0; i < 100 && !comparison.ended; i++)
+        nf_sim_run (world->sim, 1000);
+      cr_assert (comparison.ended && n_begun > 3, "seed %u: %u comparisons", seed, n_begun);
+      cr_assert_eq (comparison.n_found, 0, "seed %u", seed);
+      cr_assert_gt (comparison.entries, 0);
+      settle (world, seed);
+      world_free (world);
+    }
 }
 
 /* ---- read your writes ---- */
