@@ -84,20 +84,14 @@ nf_broadcast_wanted (NfBroadcast *broadcast)
 }
 
 void
-nf_broadcast_data (NfBroadcast *broadcast, guint64 seq, NfSlice data, GBytes *owner)
+nf_broadcast_data (NfBroadcast *broadcast, guint64 seq, NfSlice data)
 {
   /* Those whose link is down count too: what they miss meanwhile is to come in order as well. */
   if (data.len == 0 || data.len > NF_RECENT_ITEM_MAX || !g_atomic_int_get (&broadcast->keeps_data))
     return;
   if (data.len == 1 && data.data[0] == NF_BROADCAST_ABORTED[0])
     return;
-  if (!owner)
-    {
-      nf_recent_put (broadcast->recent, seq, g_bytes_new (data.data, data.len));
-      return;
-    }
-  gsize offset = (gsize)(data.data - (const guint8 *)g_bytes_get_data (owner, NULL));
-  nf_recent_put (broadcast->recent, seq, g_bytes_new_from_bytes (owner, offset, data.len));
+  nf_recent_put (broadcast->recent, seq, g_bytes_new (data.data, data.len));
 }
 
 /* ---- aborted ops ---- */

@@ -26,8 +26,9 @@ void nf_broadcast_free (NfBroadcast *broadcast);
 
 /* Is anybody connected? One atomic load. */
 gboolean nf_broadcast_wanted (NfBroadcast *broadcast);
-/* The content of DATA op SEQ, kept for sending. Before the op is done. OWNER holds DATA, or NULL: it is copied. */
-void nf_broadcast_data (NfBroadcast *broadcast, guint64 seq, NfSlice data, GBytes *owner);
+/* The content of DATA op SEQ, kept for sending. Before the op is done. Copies: a message that is kept would keep its
+ * link's credit. */
+void nf_broadcast_data (NfBroadcast *broadcast, guint64 seq, NfSlice data);
 /* Op SEQ was aborted. Before it is done. */
 void nf_broadcast_aborted (NfBroadcast *broadcast, guint64 seq);
 /* The journal has lost its oldest records. */

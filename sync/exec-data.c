@@ -43,8 +43,7 @@ append (NfExec *exec, const Writing *writing, gsize length)
   record.path = nf_exec_path_of (exec, writing->fid);
   int err = nf_exec_append (exec, &record, TRUE);
   if (err == 0)
-    nf_broadcast_data (exec->primary->broadcast, exec->seq, nf_slice (writing->data.data, length),
-                       exec->call->owner);
+    nf_broadcast_data (exec->primary->broadcast, exec->seq, nf_slice (writing->data.data, length));
   return err;
 }
 

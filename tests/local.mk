@@ -13,7 +13,7 @@
 # stress_programs   a plain main(), run by "make check-stress"; CI runs them under ThreadSanitizer
 # fuzz_programs     tests/fuzz/fuzz-….c with LLVMFuzzerTestOneInput and $(FUZZ_MAIN) as last of LDADD;
 #                   "make check" replays tests/fuzz/seeds/fuzz-…/*, "make check-fuzz" searches
-# bench_programs    run by "make bench"; bench_scripts likewise
+# bench_programs    run by "make bench"; bench_scripts likewise, with bench_helpers built for them
 # test_data         other files that tests need, for "make dist"
 
 unit_tests =
@@ -22,6 +22,7 @@ long_tests =
 stress_programs =
 fuzz_programs =
 bench_programs =
+bench_helpers =
 bench_scripts =
 test_data =
 
@@ -79,7 +80,7 @@ script_tests += $(site_tests)
 long_tests += $(site_tests)
 
 # The work that "make bench" measures.
-bench_programs += tests/bench/nf-bench
+bench_helpers += tests/bench/nf-bench
 tests_bench_nf_bench_SOURCES = tests/bench/nf-bench.c
 tests_bench_nf_bench_LDADD = $(GLIB_LIBS)
 bench_scripts += tests/bench/bench.sh

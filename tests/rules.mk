@@ -11,9 +11,9 @@ AM_TESTS_ENVIRONMENT = \
 
 check_PROGRAMS += $(unit_tests) $(fuzz_programs)
 TESTS += $(unit_tests) $(script_tests)
-EXTRA_PROGRAMS += $(stress_programs) $(bench_programs)
+EXTRA_PROGRAMS += $(stress_programs) $(bench_programs) $(bench_helpers)
 EXTRA_DIST += $(script_tests) $(long_tests) $(bench_scripts) $(test_data) tests/lsan.supp
-CLEANFILES += $(stress_programs) $(bench_programs)
+CLEANFILES += $(stress_programs) $(bench_programs) $(bench_helpers)
 
 # main() of the fuzzers where there is no libFuzzer: runs the inputs that it is given.
 check_LIBRARIES = tests/fuzz/libreplay.a
@@ -46,7 +46,7 @@ check-stress: $(stress_programs)
 	  echo "$$program"; ./$$program || exit 1; \
 	done
 
-build-extra: $(stress_programs) $(bench_programs)
+build-extra: $(stress_programs) $(bench_programs) $(bench_helpers)
 
 # Needs CC=clang and ./configure --enable-fuzzing.
 check-fuzz: $(fuzz_programs)
@@ -55,7 +55,7 @@ check-fuzz: $(fuzz_programs)
 check-layering:
 	@NF_SRC='$(abs_top_srcdir)' bash $(srcdir)/tests/layering.sh
 
-bench: all $(bench_programs)
+bench: all $(bench_programs) $(bench_helpers)
 	@for bench in $(bench_programs); do ./$$bench || exit 1; done
 	@NF_SRC='$(abs_top_srcdir)'; NF_BUILD='$(abs_top_builddir)'; export NF_SRC NF_BUILD; \
 	for bench in $(bench_scripts); do bash $(srcdir)/$$bench || exit 1; done

@@ -54,4 +54,10 @@ for site in london nyc tokyo; do
     cmp "$NF_TMP/large" "$(at "$site")/large-$from" || fail "large-$from is different at $site"
   done
 done
+
+# Several times what a link may have under way, in writes so small that each is a message of its own.
+head -c 16000 /dev/urandom >"$NF_TMP/little"
+mkdir "$(at nyc)/little"
+seq 500 | bounded 120 xargs -P 16 -I{} cp "$NF_TMP/little" "$(at nyc)/little/{}" || fail 'many small files from nyc'
+step '8 MB in five hundred files from nyc'
 check_all
