@@ -8,7 +8,7 @@
 limit "$(long 300 600)"
 seed=${NF_SEED:-$((RANDOM * 32768 + RANDOM))}
 say "NF_SEED=$seed"
-seconds=$(long 20 60)
+seconds=$(long 20 180)
 three_sites
 mkdir "$(at london)/tree"
 wait_in_step
@@ -19,8 +19,8 @@ export NF_WORK_MAY_FAIL=EHOSTUNREACH
 for site in london nyc tokyo; do
   job "observe-$site" "$NF_WORK" observe "$(at "$site")/tree" $((seconds * NF_SLOW))
 done
-job work-nyc "$NF_WORK" random "$(at nyc)/tree" "$seed" "$(long 400 2500)" nyc
-job work-london "$NF_WORK" random "$(at london)/tree" $((seed + 1)) "$(long 3000 20000)" london
+job work-nyc "$NF_WORK" random "$(at nyc)/tree" "$seed" "$(long 400 6000)" nyc
+job work-london "$NF_WORK" random "$(at london)/tree" $((seed + 1)) "$(long 3000 60000)" london
 RANDOM=$((seed % 32768))
 peers=(nyc tokyo)
 while job_runs work-nyc || job_runs work-london; do
