@@ -5,7 +5,7 @@
 # shellcheck source=tests/sites/stage.sh
 . "$(dirname "$0")/stage.sh"
 
-limit "$(long 300 600)"
+limit "$(long 300 1500)"
 seed=${NF_SEED:-$((RANDOM * 32768 + RANDOM))}
 say "NF_SEED=$seed"
 seconds=$(long 20 180)
@@ -35,8 +35,8 @@ while job_runs work-nyc || job_runs work-london; do
   esac
   sleep 2
 done
-job_ok work-nyc 60
-job_ok work-london 60
+job_ok work-nyc "$(long 60 300)"
+job_ok work-london "$(long 60 300)"
 for site in london nyc tokyo; do
   job_ok "observe-$site" $((seconds + 60))
 done
