@@ -53,6 +53,8 @@ fs_libnffs_a_SOURCES = \
 	fs/op-namespace.c \
 	fs/op-open.c \
 	fs/op-xattr.c \
+	fs/own-daemon.c \
+	fs/own-daemon.h \
 	fs/peers.c \
 	fs/point.c \
 	fs/point.h \

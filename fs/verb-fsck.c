@@ -8,6 +8,7 @@
 
 #include "fs/client.h"
 #include "fs/command.h"
+#include "fs/own-daemon.h"
 
 /* The exit status is a sum of these, as fsck(8) has them. */
 #define REPAIRED 1
@@ -136,11 +137,16 @@ print_json (JsonObject *counts, JsonArray *findings)
 
 /* ---- asking ---- */
 
+/* A daemon that is here for our sake, or -1. */
+static volatile sig_atomic_t own_daemon = -1;
+
 /* Ctrl-C: the daemon sees that we have gone, and ends the comparison; what is being repaired comes to its end. */
 static void
 cancelled (int signal_number)
 {
   (void)signal_number;
+  if (own_daemon > 0)
+    (void)kill (own_daemon, SIGTERM);
   _exit (CANCELLED);
 }
 
@@ -213,21 +219,35 @@ is_replica (JsonObject *share)
   return g_str_equal (json_object_get_string_member_with_default (share, "role", ""), "replica");
 }
 
+/* What the daemon says of itself; where none runs, one is started. NULL, and it is said why. */
+static JsonNode *
+ask_daemon (const NfSiteConf *conf, const char *config)
+{
+  NfClientAsk ask = { .request = nf_client_request ("status") };
+  g_autoptr (GError) error = NULL;
+  JsonNode *report = NULL;
+
+  if (nf_client_ask (conf, &ask, &report, &error))
+    return report;
+  if (g_error_matches (error, NF_CLIENT_ERROR, NF_CLIENT_ERROR_NO_DAEMON) && own_daemon < 0)
+    {
+      g_clear_error (&error);
+      fputs ("No daemon runs here: one is started for this, without a mount.\n", stderr);
+      own_daemon = nf_own_daemon_start (conf, config, &error);
+      if (own_daemon > 0)
+        return ask_daemon (conf, config);
+    }
+  (void)nf_client_report ("fsck", error);
+  return NULL;
+}
+
 /* All shares that have a replica here. */
 static int
-compare_all (const Options *options, gboolean repair)
+compare_all (const Options *options, JsonNode *report, gboolean repair)
 {
-  g_autoptr (JsonNode) report = NULL;
-  g_autoptr (GError) error = NULL;
-  NfClientAsk ask = { .request = nf_client_request ("status") };
   int status = 0;
   guint n = 0;
 
-  if (!nf_client_ask (options->conf, &ask, &report, &error))
-    {
-      (void)nf_client_report ("fsck", error);
-      return FAILED;
-    }
   JsonArray *shares = json_object_get_array_member (json_node_get_object (report), "shares");
   for (guint i = 0; shares && i < json_array_get_length (shares); i++)
     {
@@ -239,6 +259,25 @@ compare_all (const Options *options, gboolean repair)
     }
   if (n == 0)
     return nf_command_fail ("fsck", FAILED, "no share has a replica here");
+  return status;
+}
+
+/* TARGETS: shares or paths, none for all. */
+static int
+compare_targets (const Options *options, const char *config, char **targets, gboolean repair)
+{
+  g_autoptr (JsonNode) report = ask_daemon (options->conf, config);
+  int status = 0;
+
+  if (!report)
+    return FAILED;
+  if (!*targets)
+    status = compare_all (options, report, repair);
+  for (char **target = targets; *target; target++)
+    status |= compare_and_ask (options, *target, repair);
+  if (own_daemon > 0)
+    nf_own_daemon_stop (own_daemon);
+  own_daemon = -1;
   return status;
 }
 
@@ -258,7 +297,6 @@ nf_verb_fsck (int argc, char **argv)
   };
   g_autoptr (NfSiteConf) conf = NULL;
   g_autoptr (GError) error = NULL;
-  int status = 0;
 
   if (!nf_command_parse ("fsck", entries, &argc, &argv))
     return NF_EXIT_FSCK_USAGE;
@@ -271,9 +309,5 @@ nf_verb_fsck (int argc, char **argv)
   const Options options
       = { conf, content, json, !none && !repair && !json && isatty (STDIN_FILENO) };
   (void)signal (SIGINT, cancelled);
-  if (argc < 2)
-    return compare_all (&options, repair);
-  for (int i = 1; i < argc; i++)
-    status |= compare_and_ask (&options, argv[i], repair);
-  return status;
+  return compare_targets (&options, config, argv + 1, repair);
 }

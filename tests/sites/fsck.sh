@@ -99,6 +99,17 @@ site_nearfs tokyo quarantine drop --all projects || fail 'quarantine drop --all'
 site_nearfs tokyo quarantine list | grep -q 'Nothing is in quarantine' || fail 'not all was dropped'
 step "quarantine: $(wc -l <<<"$list") things listed, shown, restored, dropped"
 
+# A site that is down.
+site_stop tokyo
+printf 'mine\n' >"$here/odd/stranger"
+fsck 1 -y projects
+names odd/stranger surplus
+[ ! -e "$here/odd/stranger" ] || fail 'the stranger is there still'
+"$NEARFS" status --config "$NF_TMP/tokyo/site.conf" >/dev/null 2>&1 && fail 'the daemon that fsck started runs on'
+site_start tokyo
+wait_in_step 60
+step 'a site that was down is repaired by a daemon of its own for that time'
+
 # The wrong things.
 out=$(site_nearfs london fsck projects 2>&1) && fail 'fsck at the primary has succeeded'
 grep -q 'has no replica here' <<<"$out" || fail "at the primary: $out"
