@@ -12,6 +12,8 @@
 #define GREETING_US (15 * G_USEC_PER_SEC)
 /* Pings a heartbeat: some may be lost in a busy moment before a peer looks dead. */
 #define PINGS_A_HEARTBEAT 5
+/* Longer than this beyond what was asked for, and we weren't run: the machine stood still, or had too much to do. */
+#define STOOD_STILL_US (500 * 1000)
 /* How long a goodbye may take to be written. */
 #define GOODBYE_US (300 * 1000)
 
@@ -377,20 +379,35 @@ wait_and_dispatch (NfLink *link, int max_ms, GError **error)
   return link->transport->ops->dispatch (link->transport, fds + 1, n, error);
 }
 
+/* For LOST_US nobody here could have heard a peer, nor he us if it was his machine, too: that time doesn't count. */
+static void
+forgive (NfLink *link, gint64 lost_us)
+{
+  for (guint i = 0; i < link->options.lanes; i++)
+    {
+      link->lanes[i].heard_us += lost_us;
+      link->lanes[i].opened_us += lost_us;
+    }
+}
+
 static GError *
 loop (NfLink *link)
 {
   GError *error = NULL;
   gboolean more = FALSE;
+  gint64 now = g_get_monotonic_time ();
 
   for (;;)
     {
-      gint64 now = g_get_monotonic_time ();
+      gint64 before = now;
+      int wait_ms = !more && fall_asleep (link) ? timer_ms (link, g_get_monotonic_time ()) : 0;
 
-      if (!wait_and_dispatch (link, !more && fall_asleep (link) ? timer_ms (link, now) : 0, &error))
+      if (!wait_and_dispatch (link, wait_ms, &error))
         return error;
       /* Taken before messages are worked on: a peer isn't dead because we were slow. */
       now = g_get_monotonic_time ();
+      if (now - before - (gint64)wait_ms * 1000 > STOOD_STILL_US)
+        forgive (link, now - before - (gint64)wait_ms * 1000);
       more = FALSE;
       if (!take_orders (link, now, &error) || !nf_link_pump_in (link, now, &more, &error)
           || !run_timers (link, now, &error) || !nf_link_pump_out (link, &error))

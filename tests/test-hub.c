@@ -3,8 +3,10 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "net/frame.h"
@@ -273,6 +275,42 @@ Test (hub, a_silent_peer_is_dead_after_a_heartbeat, .timeout = 30)
   assert_error (b, "a", "nothing was heard for 1.");
   cr_assert (raw_ends_with (fd, "nothing was heard"));
   nf_test_hub_free (b);
+}
+
+/* In a process of its own, which is stopped and goes on: no assertions here. Exits with 0 if both hubs took it as it was. */
+static void G_GNUC_NORETURN
+stand_still (int ready_fd, int go_fd)
+{
+  alarm (20);
+  NfTestHub *a = nf_test_hub_new ("a", nf_test_map, "heartbeat = 1\n");
+  NfTestHub *b = nf_test_hub_new ("b", nf_test_map, "heartbeat = 1\n");
+  char byte = 0;
+
+  nf_test_join (a, b, NF_LINK_OPS);
+  if (!nf_test_wait_up (a, 1) || !nf_test_wait_up (b, 1) || write (ready_fd, &byte, 1) != 1
+      || read (go_fd, &byte, 1) != 1)
+    _exit (2);
+  _exit (a->n_down == 0 && b->n_down == 0 ? 0 : 1);
+}
+
+Test (hub, a_machine_that_stood_still_does_not_take_its_peers_for_dead, .timeout = 30)
+{
+  int ready[2], go[2], status = 0;
+  char byte = 0;
+
+  cr_assert (pipe (ready) == 0 && pipe (go) == 0);
+  pid_t child = fork ();
+  if (child == 0)
+    stand_still (ready[1], go[0]);
+  cr_assert_gt (child, 0);
+  cr_assert_eq (read (ready[0], &byte, 1), 1);
+  cr_assert_eq (kill (child, SIGSTOP), 0);
+  g_usleep (2500 * 1000); /* of heartbeats of one second */
+  cr_assert_eq (kill (child, SIGCONT), 0);
+  g_usleep (500 * 1000); /* who is taken for dead is that at once */
+  cr_assert_eq (write (go[1], &byte, 1), 1);
+  cr_assert_eq (waitpid (child, &status, 0), child);
+  cr_assert (WIFEXITED (status) && WEXITSTATUS (status) == 0, "status %#x", status);
 }
 
 Test (hub, garbage_before_the_greeting_is_named, .timeout = 30)
