@@ -13,6 +13,8 @@
  * that can't be found, which a comparison repairs. */
 #define DISOWN_DEPTH_MAX 256
 #define COPY_PIECE (16 * 1024 * 1024)
+/* Of a copy until it is complete. */
+#define COPY_NAME ".nearfs-copy"
 
 /* Makes a directory that wasn't there. */
 static int
@@ -119,6 +121,91 @@ disown_dir (NfTree *tree, NfFid fid, int dir_fd, guint depth)
   return rc;
 }
 
+/* ---- copies ---- */
+
+static int
+copy_bytes (int from, int to)
+{
+  ssize_t n;
+
+  do
+    n = copy_file_range (from, NULL, to, NULL, COPY_PIECE, 0);
+  while (n > 0 || (n < 0 && errno == EINTR));
+  return n < 0 ? -errno : 0;
+}
+
+/* With owner, mode and times, as far as we may. */
+static int
+copy_in (int from, int stamp_fd, const char *name)
+{
+  struct stat st;
+  int to = openat (stamp_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  int rc = to < 0 ? -errno : fstat (from, &st) != 0 ? -errno : copy_bytes (from, to);
+
+  if (rc == 0)
+    {
+      const struct timespec times[] = { st.st_atim, st.st_mtim };
+      (void)!fchown (to, st.st_uid, st.st_gid);
+      (void)fchmod (to, st.st_mode & 0777);
+      (void)futimens (to, times);
+    }
+  if (to >= 0)
+    close (to);
+  if (rc != 0 && to >= 0)
+    (void)unlinkat (stamp_fd, name, 0);
+  return rc;
+}
+
+/* ---- links ---- */
+
+static void part_all (int dir_fd, guint depth);
+
+/* What lies in the quarantine at NAME may have other names in the tree. Those are the object's; here a copy stays, which
+ * no later write to the object can reach. If there is no room for one, the link is better than nothing. */
+static void
+part (int dir_fd, const char *name, guint depth)
+{
+  struct stat st;
+  int fd = -1;
+
+  if (fstatat (dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+    return;
+  if (S_ISDIR (st.st_mode) && depth < DISOWN_DEPTH_MAX)
+    {
+      fd = nf_tree_openat (dir_fd, name, O_RDONLY | O_DIRECTORY);
+      if (fd >= 0)
+        part_all (fd, depth + 1);
+    }
+  else if (S_ISREG (st.st_mode) && st.st_nlink > 1)
+    {
+      fd = nf_tree_openat (dir_fd, name, O_RDONLY | O_NOFOLLOW);
+      if (fd >= 0 && copy_in (fd, dir_fd, COPY_NAME) == 0)
+        (void)renameat (dir_fd, COPY_NAME, dir_fd, name);
+    }
+  else if (!S_ISDIR (st.st_mode) && st.st_nlink > 1)
+    {
+      (void)unlinkat (dir_fd, name, 0); /* has nothing that its other names haven't */
+      return;
+    }
+  else
+    return;
+  if (fd >= 0)
+    close (fd);
+}
+
+static void
+part_all (int dir_fd, guint depth)
+{
+  g_autoptr (GPtrArray) names = g_ptr_array_new_with_free_func (g_free);
+
+  if (nf_tree_list_names (dir_fd, G_MAXUINT, names) != 0)
+    return;
+  for (guint i = 0; i < names->len; i++)
+    part (dir_fd, g_ptr_array_index (names, i), depth);
+}
+
+/* ---- moving ---- */
+
 static int
 move_in (NfTree *tree, NfTreeDir *dir, const char *name, const char *stamp, int stamp_fd,
          const char *why)
@@ -132,7 +219,9 @@ move_in (NfTree *tree, NfTreeDir *dir, const char *name, const char *stamp, int 
   rc = nf_index_begin (tree->index);
   if (rc != 0)
     return rc;
-  return nf_tree_end_transaction (tree, disown (tree, dir->fid, stamp_fd, name, 0));
+  rc = nf_tree_end_transaction (tree, disown (tree, dir->fid, stamp_fd, name, 0));
+  part (stamp_fd, name, 0);
+  return rc;
 }
 
 int
@@ -173,40 +262,7 @@ nf_tree_quarantine (NfTree *tree, NfFid parent, NfSlice name, const char *why, c
   return rc;
 }
 
-/* ---- copies ---- */
-
-static int
-copy_bytes (int from, int to)
-{
-  ssize_t n;
-
-  do
-    n = copy_file_range (from, NULL, to, NULL, COPY_PIECE, 0);
-  while (n > 0 || (n < 0 && errno == EINTR));
-  return n < 0 ? -errno : 0;
-}
-
-/* With owner, mode and times, as far as we may. */
-static int
-copy_in (int from, int stamp_fd, const char *name)
-{
-  struct stat st;
-  int to = openat (stamp_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  int rc = to < 0 ? -errno : fstat (from, &st) != 0 ? -errno : copy_bytes (from, to);
-
-  if (rc == 0)
-    {
-      const struct timespec times[] = { st.st_atim, st.st_mtim };
-      (void)!fchown (to, st.st_uid, st.st_gid);
-      (void)fchmod (to, st.st_mode & 0777);
-      (void)futimens (to, times);
-    }
-  if (to >= 0)
-    close (to);
-  if (rc != 0 && to >= 0)
-    (void)unlinkat (stamp_fd, name, 0);
-  return rc;
-}
+/* ---- a copy of what stays ---- */
 
 int
 nf_tree_quarantine_copy (NfTree *tree, NfFid parent, NfSlice name, const char *why,

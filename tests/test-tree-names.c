@@ -314,6 +314,26 @@ Test (tree_names, quarantine_keeps_a_thing_and_says_where_it_was)
   cr_assert_eq (nf_tree_quarantine (tree, sub, N ("odd \xff name"), "", &where), -ENOENT);
 }
 
+/* A quarantined name may be one of several: what is done to the object later mustn't reach what was kept. */
+Test (tree_names, what_lies_in_quarantine_is_no_link_to_what_is_live)
+{
+  NfFid fid = file ("live");
+  g_autofree char *live = tree_path ("live");
+  g_autofree char *link_path = tree_path ("surplus");
+  g_autofree char *where = NULL;
+  g_autofree char *kept = NULL;
+  int fd = open (live, O_WRONLY);
+
+  cr_assert_eq (write (fd, "before", 6), 6);
+  cr_assert_eq (link (live, link_path), 0);
+  cr_assert_eq (nf_tree_quarantine (tree, NF_FID_ROOT, N ("surplus"), "", &where), 0);
+  cr_assert_eq (pwrite (fd, "later!", 6, 0), 6);
+  close (fd);
+  cr_assert_eq (tree_stat (fid).nlink, 1);
+  cr_assert (g_file_get_contents (where, &kept, NULL, NULL));
+  cr_assert_str_eq (kept, "before");
+}
+
 static void
 collect_orphan (NfFid fid, gpointer data)
 {
@@ -464,15 +484,22 @@ Test (tree_names, killed_at_any_time_it_goes_on_where_it_was, .timeout = 120)
   for (guint round = 0; round < ROUNDS; round++)
     {
       pid_t child;
-      int status;
+      int status, open_now[2];
+      char byte = 0;
 
       nf_tree_close (g_steal_pointer (&tree));
+      cr_assert_eq (pipe (open_now), 0);
       child = fork ();
       if (child == 0)
         {
           tree_reopen ();
-          churn (from);
+          if (write (open_now[1], &byte, 1) == 1)
+            churn (from);
+          _exit (1);
         }
+      cr_assert_eq (read (open_now[0], &byte, 1), 1);
+      close (open_now[0]);
+      close (open_now[1]);
       g_usleep ((gulong)g_random_int_range (2000, 6000)); /* the moment is what is tried */
       kill (child, SIGKILL);
       cr_assert_eq (waitpid (child, &status, 0), child);
