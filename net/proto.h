@@ -121,7 +121,7 @@ enum
 #define NF_FIELDS_COPY(F) F (u64, from) F (u64, from_offset) F (u64, fid) F (u64, offset) F (u64, length)
 #define NF_FIELDS_SETXATTR(F) F (u64, fid) F (xname, name) F (u32, flags) F (data, value)
 #define NF_FIELDS_REMOVEXATTR(F) F (u64, fid) F (xname, name)
-#define NF_FIELDS_FSYNC(F) F (u64, fid) F (u8, datasync)
+#define NF_FIELDS_FSYNC(F) F (u64, fid) F (u8, datasync) F (u64, since_epoch) F (u64, since_seq)
 #define NF_FIELDS_HOLD(F) F (u64, fid)
 #define NF_FIELDS_DROP(F) F (u64, fid)
 

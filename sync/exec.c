@@ -170,7 +170,6 @@ nf_exec_index_commit (NfExec *exec)
   if (err != 0)
     return err;
   __atomic_store_n (&primary->saved, mark, __ATOMIC_RELAXED);
-  nf_primary_checkpoint_soon (primary);
   nf_host_point (exec->share->host, "primary-indexed");
   return 0;
 }
@@ -203,7 +202,6 @@ save_watermark (NfPrimary *primary)
     return;
   (void)nf_primary_set_meta (primary, "done", mark);
   (void)nf_index_commit (index);
-  nf_primary_checkpoint_soon (primary);
 }
 
 void
@@ -227,6 +225,7 @@ nf_exec_end (NfExec *exec)
   if (!appended)
     return;
   save_watermark (primary);
+  nf_primary_checkpoint_soon (primary);
   nf_broadcast_pump (primary->broadcast, NULL);
   for (guint i = 0; exec->site && i < exec->n_invals; i++)
     host->invalidate (host->data, exec->share, &exec->invals[i]);

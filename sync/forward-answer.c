@@ -104,6 +104,15 @@ nf_forward_add_touched (GArray *invals, const NfMsg *call, const NfMsg *answer)
     }
 }
 
+void
+nf_forward_uncover (NfForward *forward, NfFid fid, GArray *invals)
+{
+  const NfInval inval = { .kind = NF_INVAL_DATA, .fid = fid };
+
+  forward->taken_over++;
+  g_array_append_val (invals, inval);
+}
+
 /* After a settled write: what stood behind it, or behind the window, may go now. With the lock. */
 static void
 go_on (NfForward *forward, NfFid fid, gboolean window, GArray *due)
@@ -175,6 +184,20 @@ drop_abandoned (NfForward *forward, NfPending *pending, const NfMsg *answer)
     nf_forward_send_hold (forward, NF_MSG_DROP, answer->answer.attr.fid);
 }
 
+/* For the fsync() that may follow. With the lock. */
+static void
+note_touched (NfForward *forward, const NfMsg *call, const NfMsg *answer, const Touched *touched)
+{
+  if (call->type == NF_MSG_FSYNC)
+    nf_forward_note_synced (forward, call->fsync.fid);
+  if (!(nf_msg_flags (call->type) & NF_MSG_CHANGES) || answer->answer.status != 0)
+    return;
+  for (guint i = 0; i < touched->n_fids; i++)
+    nf_forward_note_unsynced (forward, touched->fids[i], answer->answer.seq);
+  for (guint i = 0; i < touched->n_names; i++)
+    nf_forward_note_unsynced (forward, touched->names[i].parent, answer->answer.seq);
+}
+
 static gboolean
 epoch_is_old (const NfMsg *answer)
 {
@@ -192,9 +215,10 @@ differs (const NfPending *pending, const NfAttr *attr)
          || ((mask & NF_SET_MTIME_NOW) && attr->mtime != msg->head.clock);
 }
 
+/* APPLIED: the replica's position. An op up to there doesn't come any more; if PENDING's wasn't applied, it was compared. */
 static void
-answer_buffered (NfForward *forward, NfPending *pending, const NfMsg *answer, GArray *due,
-                 GArray *invals)
+answer_buffered (NfForward *forward, NfPending *pending, const NfMsg *answer, guint64 applied,
+                 GArray *due, GArray *invals)
 {
   NfFid fid = nf_pending_fid (pending);
   gboolean window = pending->data && !pending->bulk;
@@ -205,10 +229,14 @@ answer_buffered (NfForward *forward, NfPending *pending, const NfMsg *answer, GA
   else
     {
       NfInval inval = { .kind = NF_INVAL_ATTR, .fid = fid };
+      gboolean comes = forward->share->tree && answer->answer.seq > applied;
       if (differs (pending, &answer->answer.attr))
         g_array_append_val (invals, inval);
+      if (!comes && !pending->applied && forward->share->tree)
+        nf_forward_uncover (forward, fid, invals);
+      nf_forward_note_unsynced (forward, fid, answer->answer.seq);
       pending->seq = answer->answer.seq;
-      nf_pending_settle (&forward->calls, pending, forward->share->tree != NULL);
+      nf_pending_settle (&forward->calls, pending, comes);
     }
   go_on (forward, fid, window, due);
 }
@@ -226,13 +254,14 @@ nf_forward_answer (NfForward *forward, const NfMsg *message)
   NfPending *kept = NULL;
   g_autoptr (GBytes) listing = NULL;
   Touched touched = { 0 };
+  guint64 applied = nf_replica_position (share->replica).seq;
 
   pthread_mutex_lock (&forward->lock);
   NfPending *pending = g_hash_table_lookup (forward->calls.by_id, &answer.answer.reqid);
   if (pending && !pending->answered && epoch_is_old (&answer))
     pending = NULL; /* it is sent again when this site has subscribed to the new reign */
   if (pending && !pending->answered && pending->buffered)
-    answer_buffered (forward, pending, &answer, due, invals);
+    answer_buffered (forward, pending, &answer, applied, due, invals);
   else if (pending && !pending->answered)
     {
       NfFid fid = pending->queue ? pending->queue->fid : NF_FID_NONE;
@@ -242,6 +271,7 @@ nf_forward_answer (NfForward *forward, const NfMsg *message)
       arg = pending->arg;
       changes = nf_msg_flags (pending->msg->type) & NF_MSG_CHANGES;
       touched_by (pending->msg, &answer, &touched);
+      note_touched (forward, pending->msg, &answer, &touched);
       if (answer.answer.status == 0)
         lay_over_answer (forward, pending, &answer, &listing);
       nf_pending_settle (&forward->calls, pending, FALSE);

@@ -25,6 +25,8 @@ struct NfForward
   GQueue stalled;       /* NfStalled: writes that found the buffer full */
   guint64 taken_over;   /* how often the tree has taken over what was laid over it */
   GHashTable *holds;    /* fid → how many files are open for writing here */
+  GHashTable
+      *unsynced; /* fid → what may not be on the primary's disk yet; see forward-unsynced.c */
   gboolean up;
   gboolean watched; /* a look at the deadlines is due */
   guint64 epoch;    /* that calls are sent in */
@@ -73,5 +75,18 @@ int nf_forward_take_file_error (NfFile *file);
 GArray *nf_forward_invals_new (void);
 /* All that CALL may have changed (ANSWER is the primary's, or empty): nobody was told that it did. */
 void nf_forward_add_touched (GArray *invals, const NfMsg *call, const NfMsg *answer);
+/* What lay over FID goes, though it may not be what the tree has now: the kernel is to ask anew. With the lock. */
+void nf_forward_uncover (NfForward *forward, NfFid fid, GArray *invals);
+/* Answered writes with seqs up to SEQ are no longer laid over the replica. With the lock. */
+void nf_forward_forget_answered (NfForward *forward, guint64 seq, GArray *invals);
+
+/* ---- forward-unsynced.c, with the lock ---- */
+/* The primary has changed FID for this site, by op SEQ of the present reign. */
+void nf_forward_note_unsynced (NfForward *forward, NfFid fid, guint64 seq);
+/* Fills what MSG, an FSYNC, says of that. */
+void nf_forward_fill_fsync (NfForward *forward, NfMsg *msg);
+/* The primary has answered an FSYNC of FID, whatever it said. */
+void nf_forward_note_synced (NfForward *forward, NfFid fid);
+
 /* Without the lock: tells the host and frees. */
 void nf_forward_invalidate_all (NfForward *forward, GArray *invals);

@@ -113,6 +113,41 @@ nf_forward_applied (NfForward *forward, guint64 reqid)
   nf_forward_due_run (due);
 }
 
+void
+nf_forward_forget_answered (NfForward *forward, guint64 seq, GArray *invals)
+{
+  g_autoptr (GPtrArray) gone = g_ptr_array_new ();
+  GHashTableIter iter;
+  gpointer value;
+
+  g_hash_table_iter_init (&iter, forward->calls.by_id);
+  while (g_hash_table_iter_next (&iter, NULL, &value))
+    {
+      NfPending *pending = value;
+      if (pending->answered && pending->buffered && pending->seq <= seq)
+        g_ptr_array_add (gone, pending);
+    }
+  for (guint i = 0; i < gone->len; i++)
+    {
+      nf_forward_uncover (forward, nf_pending_fid (gone->pdata[i]), invals);
+      nf_pending_forget (&forward->calls, gone->pdata[i]);
+    }
+}
+
+void
+nf_forward_parted (NfForward *forward)
+{
+  GArray *due = nf_forward_due_new ();
+  GArray *invals = nf_forward_invals_new ();
+
+  pthread_mutex_lock (&forward->lock);
+  nf_forward_forget_answered (forward, G_MAXUINT64, invals);
+  nf_forward_admit_stalled (forward, due);
+  pthread_mutex_unlock (&forward->lock);
+  nf_forward_invalidate_all (forward, invals);
+  nf_forward_due_run (due);
+}
+
 gboolean
 nf_forward_overlays (NfForward *forward, NfFid fid)
 {

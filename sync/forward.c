@@ -63,6 +63,7 @@ nf_forward_new (NfShare *share)
   forward->lost_upto = forward->calls.next_id - 1;
   g_queue_init (&forward->stalled);
   forward->holds = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
+  forward->unsynced = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
   forward->down_since_ms = host->monotonic_ms (host->data);
   return forward;
 }
@@ -76,6 +77,8 @@ nf_forward_send_pending (NfForward *forward, NfPending *pending)
     msg.write.data = nf_slice (pending->data->data, pending->data->len);
   msg.head.epoch = forward->epoch;
   msg.head.acked = nf_pending_acked (&forward->calls);
+  if (msg.type == NF_MSG_FSYNC)
+    nf_forward_fill_fsync (forward, &msg);
   nf_pending_mark_sent (&forward->calls, pending);
   if (!share->host->send (share->host->data, share->conf.primary, pending->bulk, &msg))
     forward->up = FALSE; /* peer_down follows; it is sent again when the link is back */
@@ -286,6 +289,7 @@ forward_unref (NfForward *forward)
     return;
   nf_pending_calls_clear (&forward->calls);
   g_hash_table_unref (forward->holds);
+  g_hash_table_unref (forward->unsynced);
   pthread_mutex_destroy (&forward->lock);
   pthread_cond_destroy (&forward->drained);
   g_free (forward);
@@ -428,31 +432,11 @@ nf_forward_free (NfForward *forward)
   fail_everything (forward, -EHOSTUNREACH);
   forward_unref (forward);
 }
-/* Answered writes whose op the replica has had, or will never see as one (it compares instead).
- * With the lock. */
-static void
-forget_applied (NfForward *forward, guint64 seq)
-{
-  g_autoptr (GPtrArray) gone = g_ptr_array_new ();
-  GHashTableIter iter;
-  gpointer value;
-
-  g_hash_table_iter_init (&iter, forward->calls.by_id);
-  while (g_hash_table_iter_next (&iter, NULL, &value))
-    {
-      NfPending *pending = value;
-      if (pending->answered && pending->buffered && pending->seq <= seq)
-        g_ptr_array_add (gone, pending);
-    }
-  for (guint i = 0; i < gone->len; i++)
-    nf_pending_forget (&forward->calls, gone->pdata[i]);
-  forward->taken_over += gone->len;
-}
-
 void
 nf_forward_peer_up (NfForward *forward)
 {
   GArray *due = nf_forward_due_new ();
+  GArray *invals = nf_forward_invals_new ();
   guint64 seq = nf_replica_position (forward->share->replica).seq;
   GHashTableIter iter;
   gpointer key;
@@ -464,7 +448,8 @@ nf_forward_peer_up (NfForward *forward)
   nf_pending_unsend_all (&forward->calls);
   forward->up = TRUE;
   forward->epoch = epoch;
-  forget_applied (forward, seq);
+  nf_forward_forget_answered (forward, seq,
+                              invals); /* they were applied, or are compared instead */
   g_hash_table_iter_init (&iter, forward->holds);
   while (g_hash_table_iter_next (&iter, &key, NULL))
     nf_forward_send_hold (forward, NF_MSG_HOLD, *(guint64 *)key);
@@ -479,6 +464,7 @@ nf_forward_peer_up (NfForward *forward)
   nf_forward_pump_all (forward, due);
   nf_forward_admit_stalled (forward, due);
   pthread_mutex_unlock (&forward->lock);
+  nf_forward_invalidate_all (forward, invals);
   nf_forward_due_run (due);
 }
 

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "sync/boot.h"
+
 /* Power cuts. Commits aren't synced: the page cache keeps them when the process dies, but not when the machine does;
  * then the file may have any mixture of its pages, which LMDB can't tell. So there is a second file, INDEX.safe, a
  * copy as of some nf_index_sync(), complete on disk before it got its name; and INDEX.boot says under which boot of the
@@ -19,8 +21,6 @@
  * Copying costs as much as the index is large, so it is done only after a number of commits in proportion; but always
  * by the first sync after opening, since that is to outdate what the last clean end had said. */
 
-#define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
-#define BOOT_ID_LEN 36
 #define CLOSED "closed"
 /* Bytes of the index per commit before a copy is worth it. */
 #define COPY_BYTES_PER_COMMIT 4096
@@ -141,20 +141,20 @@ int
 nf_index_make_safe (NfIndex *index)
 {
   g_autofree char *boot = g_strconcat (index->path, ".boot", NULL);
-  char now[BOOT_ID_LEN + 1], then[BOOT_ID_LEN + 1];
+  const NfBootId now = nf_boot_id ();
+  NfBootId then;
   int rc = 0;
 
-  read_text (BOOT_ID_FILE, now, sizeof now);
-  read_text (boot, then, sizeof then);
-  if (then[0] != '\0' && strcmp (then, CLOSED) != 0 && strcmp (then, now) != 0)
+  read_text (boot, then.str, sizeof then.str);
+  if (then.str[0] != '\0' && strcmp (then.str, CLOSED) != 0 && strcmp (then.str, now.str) != 0)
     {
       rc = restore (index);
       if (rc == 0)
         g_warning ("%s: the system went down while it was in use: went back to the last safe copy",
                    index->path);
     }
-  if (rc == 0 && strcmp (then, now) != 0)
-    rc = write_boot (index->path, now);
+  if (rc == 0 && strcmp (then.str, now.str) != 0)
+    rc = write_boot (index->path, now.str);
   return rc;
 }
 

@@ -8,14 +8,20 @@ sync_libnfsync_a_SOURCES = \
 	sync/apply-names.c \
 	sync/apply.c \
 	sync/apply.h \
+	sync/audit.c \
+	sync/audit.h \
 	sync/blocked.c \
 	sync/blocked.h \
+	sync/boot.c \
+	sync/boot.h \
 	sync/broadcast.c \
 	sync/broadcast.h \
 	sync/check-compare.c \
 	sync/check-private.h \
 	sync/check.c \
 	sync/check.h \
+	sync/checkpoint.c \
+	sync/checkpoint.h \
 	sync/compare.c \
 	sync/creds.c \
 	sync/creds.h \
@@ -33,6 +39,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/forward-call.c \
 	sync/forward-internal.h \
 	sync/forward-overlay.c \
+	sync/forward-unsynced.c \
 	sync/forward.c \
 	sync/heal.c \
 	sync/heal.h \

@@ -31,6 +31,8 @@ struct NfPrimary
 {
   NfShare *share;
   guint64 epoch;
+  guint64 lossy_epoch; /* this reign began with a power cut; what earlier ones did after op */
+  guint64 lossy_seq;   /* this may be lost */
   NfLife *life;
   NfLocks locks;
   pthread_mutex_t rename_lock; /* directories that change their parent; before object locks */
@@ -45,6 +47,7 @@ struct NfPrimary
   guint64 saved;         /* atomic: the watermark in the index */
   guint64 durable;       /* atomic: the watermark up to which a power cut takes nothing */
   gint checkpointing;    /* atomic: a checkpoint is under way */
+  gint checkpoint_due;   /* atomic: its timer runs */
   gint64 room;     /* atomic: bytes that may be written before the free space is looked at again */
   guint64 trimmed; /* atomic: the op at which the journal was last trimmed */
 
@@ -205,7 +208,8 @@ int nf_primary_adopt (NfShare *share, NfFid parent, NfSlice name, NfIdent ident,
 gboolean nf_primary_recover (NfPrimary *primary, GError **error);
 /* For the end: the next start needn't look at anything. */
 void nf_primary_close_clean (NfPrimary *primary);
-/* All up to the watermark is brought to the disk, on a worker, if much has come together since the last time. */
+/* Something was changed: all up to the watermark is brought to the disk, on a worker, at once if much has come together
+ * since the last time, else after a while. */
 void nf_primary_checkpoint_soon (NfPrimary *primary);
 guint64 nf_primary_get_meta (NfPrimary *primary, const char *key, guint64 otherwise);
 int nf_primary_set_meta (NfPrimary *primary, const char *key, guint64 value);

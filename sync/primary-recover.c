@@ -9,6 +9,10 @@
 
 #include <gio/gio.h>
 
+#include "sync/audit.h"
+#include "sync/boot.h"
+#include "sync/checkpoint.h"
+
 /* Opening a primary, and what was under way when the last process died.
  *
  * The index knows the watermark ("done") as of its last commit. After the death of the process everything up to it
@@ -21,9 +25,10 @@
 
 /* Ops between two checkpoints: what a power cut makes us look at. */
 #define CHECKPOINT_OPS 16384
+/* Nor does what was changed longer ago than this stay uncertain. */
+#define CHECKPOINT_MS (30 * 1000)
 /* Records read at the start for the request ids in them; a site has fewer calls under way. */
 #define ANSWERS_BACK 65536
-#define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
 
 guint64
 nf_primary_get_meta (NfPrimary *primary, const char *key, guint64 otherwise)
@@ -51,15 +56,8 @@ nf_primary_set_meta (NfPrimary *primary, const char *key, guint64 value)
 static int
 bring_to_disk (NfPrimary *primary, guint64 mark)
 {
-  NfShare *share = primary->share;
-  int err = nf_journal_sync (share->journal);
+  int err = nf_checkpoint_make (primary->share, mark);
 
-  if (err == 0 && syncfs (nf_tree_hidden_fd (share->tree)) != 0)
-    err = -errno;
-  if (err == 0)
-    err = nf_primary_set_meta (primary, "durable", mark);
-  if (err == 0)
-    err = nf_index_sync (share->index);
   if (err == 0)
     __atomic_store_n (&primary->durable, mark, __ATOMIC_RELAXED);
   return err;
@@ -81,16 +79,40 @@ checkpoint (gpointer data)
   nf_life_unref (life);
 }
 
+static void
+begin_checkpoint (NfPrimary *primary)
+{
+  NfHost *host = primary->share->host;
+
+  if (g_atomic_int_compare_and_exchange (&primary->checkpointing, FALSE, TRUE))
+    host->post (host->data, checkpoint, nf_life_ref (primary->life));
+}
+
+static void
+checkpoint_due (gpointer data)
+{
+  NfLife *life = data;
+  NfPrimary *primary = nf_life_enter (life);
+
+  if (primary)
+    {
+      g_atomic_int_set (&primary->checkpoint_due, FALSE);
+      begin_checkpoint (primary);
+      nf_life_leave (life);
+    }
+  nf_life_unref (life);
+}
+
 void
 nf_primary_checkpoint_soon (NfPrimary *primary)
 {
   NfHost *host = primary->share->host;
   guint64 durable = __atomic_load_n (&primary->durable, __ATOMIC_RELAXED);
 
-  if (__atomic_load_n (&primary->saved, __ATOMIC_RELAXED) < durable + CHECKPOINT_OPS
-      || !g_atomic_int_compare_and_exchange (&primary->checkpointing, FALSE, TRUE))
-    return;
-  host->post (host->data, checkpoint, nf_life_ref (primary->life));
+  if (nf_order_watermark (primary->order) >= durable + CHECKPOINT_OPS)
+    begin_checkpoint (primary);
+  else if (g_atomic_int_compare_and_exchange (&primary->checkpoint_due, FALSE, TRUE))
+    host->post_after (host->data, CHECKPOINT_MS, checkpoint_due, nf_life_ref (primary->life));
 }
 
 void
@@ -173,18 +195,14 @@ static gboolean
 rebooted (NfPrimary *primary)
 {
   g_autoptr (GBytes) then = nf_index_get_meta (primary->share->index, "boot");
-  g_autofree char *now = NULL;
-  gsize len;
+  const NfBootId now = nf_boot_id ();
+  NfSlice id = nf_slice_str (now.str);
 
-  if (!g_file_get_contents (BOOT_ID_FILE, &now, &len, NULL))
-    return TRUE;
-  gboolean same = then
-                  && nf_slice_equal (nf_slice (now, len), nf_slice (g_bytes_get_data (then, NULL),
-                                                                    g_bytes_get_size (then)));
-  if (!same)
-    (void)nf_index_set_meta (primary->share->index, "boot",
-                             nf_slice (now, len)); /* else: looked at once more */
-  return !same;
+  if (then && id.len > 0
+      && nf_slice_equal (id, nf_slice (g_bytes_get_data (then, NULL), g_bytes_get_size (then))))
+    return FALSE;
+  (void)nf_index_set_meta (primary->share->index, "boot", id); /* else: looked at once more */
+  return TRUE;
 }
 
 static void
@@ -212,7 +230,32 @@ begin_reign (NfPrimary *primary)
     err = nf_primary_set_meta (primary, "epoch", primary->epoch);
   if (err == 0)
     err = nf_primary_set_meta (primary, "done", nf_order_watermark (primary->order));
+  if (err == 0 && primary->lossy_epoch == primary->epoch)
+    err = nf_primary_set_meta (primary, "lossy-epoch", primary->lossy_epoch);
+  if (err == 0 && primary->lossy_epoch == primary->epoch)
+    err = nf_primary_set_meta (primary, "lossy-seq", primary->lossy_seq);
   return err != 0 ? err : bring_to_disk (primary, nf_order_watermark (primary->order));
+}
+
+/* After a power cut the index is older than the tree, and the tree may have what no record speaks of any more. */
+static int
+look_through (NfPrimary *primary, gint64 since)
+{
+  const NfAuditOptions options = { .newer_than = since, .max_lost = G_MAXUINT64 };
+  NfAuditCounts counts;
+  int err = nf_primary_audit (primary, &options, &counts);
+
+  if (err != 0)
+    return err;
+  g_log_structured (G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "NF_SHARE", primary->share->conf.name,
+                    "MESSAGE",
+                    "Share %s: the machine went down while it was in use. Of %" G_GUINT64_FORMAT
+                    " entries %" G_GUINT64_FORMAT " were taken in, %" G_GUINT64_FORMAT
+                    " had been moved, %" G_GUINT64_FORMAT " are gone, %" G_GUINT64_FORMAT
+                    " are said to the other sites as they stand",
+                    primary->share->conf.name, counts.entries, counts.foreign, counts.names,
+                    counts.lost, counts.newer);
+  return bring_to_disk (primary, nf_order_watermark (primary->order));
 }
 
 static int
@@ -220,17 +263,25 @@ open_unclean (NfPrimary *primary, gboolean reboot)
 {
   guint64 last = nf_journal_last (primary->share->journal).seq;
   guint64 done = MIN (nf_primary_get_meta (primary, "done", 0), last);
-  guint64 durable = nf_primary_get_meta (primary, "durable", 0);
+  guint64 durable = nf_checkpoint_mark (primary->share);
   guint64 from = reboot ? MIN (durable, done) : done;
   gboolean fresh = last == 0;
   int err;
 
   from = MAX (from, nf_journal_first (primary->share->journal).seq);
   start_order (primary, from);
+  gint64 since = nf_checkpoint_time (primary->share);
+  if (reboot && !fresh)
+    {
+      primary->lossy_epoch = primary->epoch + 1; /* the one that begins here */
+      primary->lossy_seq = durable;
+    }
   err = nf_primary_redo (primary, from, reboot);
   if (err == 0)
     err = begin_reign (primary);
-  if (err == 0 && (fresh || reboot || nf_primary_get_meta (primary, "adopting", 0) != 0))
+  if (err == 0 && reboot && !fresh)
+    err = look_through (primary, since);
+  if (err == 0 && (fresh || nf_primary_get_meta (primary, "adopting", 0) != 0))
     nf_adopter_scan (primary->adopter, NF_FID_ROOT, TRUE);
   return err;
 }
@@ -259,6 +310,8 @@ nf_primary_recover (NfPrimary *primary, GError **error)
   int err;
 
   primary->epoch = MAX (nf_primary_get_meta (primary, "epoch", 0), last.epoch);
+  primary->lossy_epoch = nf_primary_get_meta (primary, "lossy-epoch", 0);
+  primary->lossy_seq = nf_primary_get_meta (primary, "lossy-seq", 0);
   err = clean ? open_clean (primary, last.seq) : open_unclean (primary, reboot);
   if (err != 0)
     {

@@ -193,6 +193,14 @@ execute_read (NfPrimary *primary, const char *site, NfFile *file, const NfMsg *c
   return err;
 }
 
+/* Was what the FSYNC is about carried out before this machine went down, and perhaps not on its disk by then? */
+static gboolean
+lost_power_since (NfPrimary *primary, const NfMsg *fsync)
+{
+  return fsync->fsync.since_epoch != 0 && fsync->fsync.since_epoch < primary->lossy_epoch
+         && fsync->fsync.since_seq > primary->lossy_seq;
+}
+
 int
 nf_primary_execute (NfPrimary *primary, const char *site, NfFile *file, const NfMsg *call,
                     const NfCallHead *head, NfMsg *answer)
@@ -203,7 +211,9 @@ nf_primary_execute (NfPrimary *primary, const char *site, NfFile *file, const Nf
   switch (call->type)
     {
     case NF_MSG_FSYNC:
-      return nf_primary_sync (primary, call->fsync.fid, call->fsync.datasync);
+      return lost_power_since (primary, call)
+                 ? -EIO
+                 : nf_primary_sync (primary, call->fsync.fid, call->fsync.datasync);
     case NF_MSG_PEERS:
       answer_peers (primary, answer);
       return 0;

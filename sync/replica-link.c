@@ -88,6 +88,7 @@ begin_anew (NfReplica *replica, NfPosition start)
   g_hash_table_remove_all (replica->aborted);
   g_hash_table_remove_all (replica->redo_undone);
   replica->redo_end = replica->redo_upto = 0;
+  nf_forward_parted (replica->share->forward);
   if (replica->share->tree)
     {
       err = nf_replica_suspect_all (replica);

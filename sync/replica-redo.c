@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "sync/boot.h"
+
 /* What a life leaves to the next one. In the index:
  *
  *   position  epoch, seq, chain of the last op before which none is missing; then the seq up to which ops had been
@@ -21,7 +23,6 @@
  * suspect until it has been fetched. After a power cut nothing recorded without a sync can be believed: everything is
  * compared. */
 
-#define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define DIRTY_KEY "dirty"
 /* Ranges of one file that are remembered singly. */
 #define DIRTY_MAX 1024
@@ -214,38 +215,29 @@ collect_times (NfPosition position, NfSlice bytes, gpointer data)
 
 /* ---- power cuts ---- */
 
-static GBytes *
-boot_id (void)
-{
-  g_autofree char *text = NULL;
-  gsize len = 0;
-
-  if (!g_file_get_contents (BOOT_ID, &text, &len, NULL))
-    return g_bytes_new_static ("?", 1);
-  return g_bytes_new_take (g_steal_pointer (&text), len);
-}
-
 /* Did the last life end in order, or at least in this boot? Notes that another life has begun. */
 static gboolean
 is_whole (NfReplica *replica, int *ret_err)
 {
   NfIndex *index = replica->share->index;
-  g_autoptr (GBytes) now = boot_id ();
+  const NfBootId boot = nf_boot_id ();
   g_autoptr (GBytes) then = nf_index_get_meta (index, "boot");
   g_autoptr (GBytes) clean = nf_index_get_meta (index, "clean");
-  gsize len;
-  const guint8 *data = g_bytes_get_data (now, &len);
+  NfSlice id = nf_slice_str (boot.str);
+  gboolean same
+      = then && id.len > 0
+        && nf_slice_equal (id, nf_slice (g_bytes_get_data (then, NULL), g_bytes_get_size (then)));
 
   *ret_err = 0;
-  if (clean || !then || !g_bytes_equal (now, then))
+  if (clean || !same)
     {
-      *ret_err = nf_index_set_meta (index, "boot", nf_slice (data, len));
+      *ret_err = nf_index_set_meta (index, "boot", id);
       if (*ret_err == 0)
         *ret_err = nf_index_set_meta (index, "clean", NF_SLICE_NONE);
       if (*ret_err == 0)
         *ret_err = nf_index_sync (index); /* or a power cut would bring "clean" back */
     }
-  return clean || (then && g_bytes_equal (now, then));
+  return clean || same;
 }
 
 /* ---- opening ---- */

@@ -147,6 +147,9 @@ void nf_forward_peer_down (NfForward *forward); /* starts the waiting calls' end
 void nf_forward_flush (NfForward *forward, NfFid fid, NfFile *file, gboolean sync,
                        gboolean datasync, NfCallDone done, gpointer data);
 gboolean nf_forward_drain (NfForward *forward, guint timeout_ms, char **ret_left);
+/* The primary's history isn't ours any more: what it answered before may not be so, and is no longer laid over the replica,
+ * which is compared with it. */
+void nf_forward_parted (NfForward *forward);
 /* Has the caller of this site's call REQID been told of its outcome, or will he be? Else what the op changes is news
  * to this site's kernel as it is to others'. */
 gboolean nf_forward_told (NfForward *forward, guint64 reqid);

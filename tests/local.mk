@@ -67,7 +67,7 @@ test_data += tests/fuzz/seeds/fuzz-map/example tests/fuzz/seeds/fuzz-map/misspel
 # Work whose result is known, for the scripts with several sites.
 check_PROGRAMS += tests/sites/nf-work
 tests_sites_nf_work_SOURCES = tests/sites/nf-work.c tests/sites/nf-work.h tests/sites/nf-try.c \
-	tests/sites/nf-observe.c tests/sites/nf-acked.c
+	tests/sites/nf-observe.c tests/sites/nf-acked.c tests/sites/nf-power.c
 tests_sites_nf_work_LDADD = $(GLIB_LIBS)
 
 # The whole, with several sites. "make check-long" runs the same with larger figures.
@@ -76,6 +76,7 @@ test_data += tests/sites/stage.sh tests/sites/material.sh tests/sites/badinput-d
 site_tests = tests/sites/fsck.sh tests/sites/none.sh tests/sites/programs.sh tests/sites/kill.sh tests/sites/order.sh \
 	tests/sites/badinput.sh tests/sites/random.sh tests/sites/fill.sh tests/sites/personal.sh \
 	tests/sites/maildir.sh tests/sites/bulk.sh tests/sites/cut.sh
+site_tests += tests/faults/power.sh
 script_tests += $(site_tests)
 long_tests += $(site_tests)
 

@@ -523,6 +523,8 @@ main (int argc, char **argv)
     return nf_work_acked_write (argv[2], argv[3], number (argv[4]), argc > 5);
   if (g_str_equal (verb, "acked-read") && argc == 4)
     return nf_work_acked_read (argv[2], argv[3]);
+  if (g_str_equal (verb, "power-cut") && argc == 3)
+    return nf_work_power_cut (argv[2]);
   fprintf (stderr, "usage: see the head of nf-work.c\n");
   return 2;
 }

@@ -23,3 +23,5 @@ int nf_work_maildir_read (const char *dir, guint n, guint seconds);
 /* nf-acked.c: what was acknowledged must stay. */
 int nf_work_acked_write (const char *dir, const char *id, guint n, gboolean sync);
 int nf_work_acked_read (const char *dir, const char *list);
+/* nf-power.c */
+int nf_work_power_cut (const char *dir);

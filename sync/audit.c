@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/audit.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* First the tree from the root down: what the index doesn't know is adopted, a directory that was moved gets its new
+ * name, so that what is below it can be found by fid. Then the index: names that lead nowhere are removed, the deepest
+ * first. Each is looked at once more under the locks before anything is said of it. */
+
+typedef struct
+{
+  NfPrimary *primary;
+  const NfAuditOptions *options;
+  NfAuditCounts *counts;
+  GQueue dirs; /* of NfFid: to be looked through */
+  GPtrArray *lost;
+  int err;
+} Audit;
+
+typedef struct
+{
+  gsize at;
+  gsize len;
+  NfAttr attr;
+  NfIdent ident;
+} Entry;
+
+typedef struct
+{
+  GArray *entries; /* of Entry */
+  GByteArray *names;
+} Listing;
+
+typedef struct
+{
+  NfFid fid;
+  NfFid parent;
+  GBytes *name;
+  gsize depth;
+} Lost;
+
+static void
+lost_free (gpointer data)
+{
+  Lost *lost = data;
+
+  g_bytes_unref (lost->name);
+  g_free (lost);
+}
+
+static gboolean
+is_cancelled (Audit *audit)
+{
+  if (audit->err == 0 && audit->options->cancelled
+      && g_atomic_int_get ((gint *)audit->options->cancelled))
+    audit->err = -ECANCELED;
+  return audit->err != 0;
+}
+
+static void
+tell (Audit *audit, NfAuditKind kind, NfFid parent, NfSlice name)
+{
+  if (!audit->options->found)
+    return;
+  g_autofree char *dir = nf_index_path (audit->primary->share->index, parent);
+  g_autofree char *leaf = nf_slice_dup (name);
+  g_autofree char *path = dir && *dir ? g_strconcat (dir, "/", leaf, NULL) : g_strdup (leaf);
+  audit->options->found (audit->options->data, kind, path);
+}
+
+/* Not there any more: somebody else was faster. */
+static int
+or_gone (int err)
+{
+  return err == -ENOENT || err == -ESTALE || err == -EXDEV || err == -ENOTDIR ? 0 : err;
+}
+
+/* ---- what is in the tree ---- */
+
+typedef struct
+{
+  NfFid parent;
+  char name[NF_NAME_LEN_MAX + 1];
+} Place;
+
+/* The directory FID is at (PARENT, NAME) now. */
+static int
+say_moved (NfExec *exec, NfFid fid, const Place *from, NfFid parent, NfSlice name)
+{
+  NfIndex *index = exec->share->index;
+  NfSlice old = nf_slice_str (from->name);
+  NfRecord record = {
+    .kind = NF_OP_NAMES,
+    .n_names = 2,
+    .names = { { from->parent, old, NF_FID_NONE, 0 }, { parent, name, fid, S_IFDIR } },
+    .fid = fid,
+  };
+  int err;
+
+  record.path = nf_exec_path_in (exec, parent, name);
+  err = nf_exec_append (exec, &record, FALSE);
+  if (err == 0)
+    err = nf_exec_index_begin (exec);
+  if (err != 0)
+    return err;
+  (void)nf_index_drop_name (index, fid, from->parent, old, NULL);
+  err = nf_index_add_name (index, fid, parent, name);
+  if (err != 0)
+    {
+      nf_index_abort (index);
+      return err;
+    }
+  nf_exec_inval_name (exec, from->parent, old, NF_FID_NONE);
+  nf_exec_inval_name (exec, parent, name, fid);
+  return nf_exec_index_commit (exec);
+}
+
+static int
+take_moved (Audit *audit, NfFid parent, NfSlice name, NfFid fid)
+{
+  static const NfCallHead nobody;
+  NfShare *share = audit->primary->share;
+  Place from = { .parent = NF_FID_NONE };
+  NfAttr attr;
+  NfExec exec;
+
+  if (!nf_index_first_name (share->index, fid, &from.parent, from.name))
+    from.parent = NF_FID_NONE;
+  NfFid fids[3] = { parent, fid, from.parent };
+  nf_exec_init (&exec, audit->primary, NULL, NULL, NULL, &nobody, NULL);
+  nf_exec_lock (&exec, fids, 3);
+  int err = nf_tree_lookup (share->tree, parent, name, &attr, NULL);
+  if (err == 0 && attr.fid == fid && from.parent != NF_FID_NONE
+      && !nf_index_has_name (share->index, fid, parent, name))
+    {
+      err = say_moved (&exec, fid, &from, parent, name);
+      nf_tree_forget (share->tree, fid);
+    }
+  nf_exec_end (&exec);
+  return or_gone (err);
+}
+
+static void
+say (NfExec *exec, NfRecord *record, int *err)
+{
+  if (*err != 0)
+    return;
+  *err = nf_exec_append (exec, record, FALSE);
+  nf_exec_flush (exec);
+}
+
+static void
+say_xattrs (NfExec *exec, NfFid fid, int *err)
+{
+  g_autofree char *list = g_malloc (NF_XATTR_MAX);
+  g_autofree char *value = g_malloc (NF_XATTR_MAX);
+  int len = nf_tree_listxattr (exec->share->tree, fid, list, NF_XATTR_MAX);
+
+  for (int at = 0; at < len; at += (int)strlen (list + at) + 1)
+    {
+      NfRecord record = { .kind = NF_OP_XATTR, .fid = fid, .xname = nf_slice_str (list + at) };
+      int size = nf_tree_getxattr (exec->share->tree, fid, list + at, value, NF_XATTR_MAX);
+      if (size < 0 || !nf_tree_xattr_shown (list + at))
+        continue;
+      record.value = nf_slice (value, (gsize)size);
+      say (exec, &record, err);
+    }
+}
+
+/* How FID stands, whatever the others have of it. */
+static int
+say_anew (Audit *audit, NfFid fid)
+{
+  static const NfCallHead nobody;
+  NfRecord record = { .kind = NF_OP_DATA, .fid = fid };
+  NfExec exec;
+
+  nf_exec_init (&exec, audit->primary, NULL, NULL, NULL, &nobody, NULL);
+  nf_exec_lock (&exec, &fid, 1);
+  int err = nf_tree_stat (audit->primary->share->tree, fid, &record.attr);
+  if (err == 0 && S_ISREG (record.attr.mode))
+    {
+      record.length = record.attr.size;
+      say (&exec, &record, &err);
+    }
+  if (err == 0)
+    say_xattrs (&exec, fid, &err);
+  NfRecord attr = { .kind = NF_OP_ATTR, .fid = fid, .attr = record.attr };
+  attr.mask = NF_SET_MODE | NF_SET_UID | NF_SET_GID | NF_SET_MTIME
+              | (S_ISREG (attr.attr.mode) ? NF_SET_SIZE : 0);
+  say (&exec, &attr, &err);
+  nf_exec_end (&exec);
+  nf_broadcast_pump (audit->primary->broadcast, NULL);
+  return or_gone (err);
+}
+
+static void
+queue_dir (Audit *audit, NfFid fid)
+{
+  g_queue_push_head (&audit->dirs, g_memdup2 (&fid, sizeof fid));
+}
+
+static gboolean
+take_entry (NfSlice name, const NfAttr *attr, const NfIdent *ident, guint64 cookie, gpointer data)
+{
+  Listing *listing = data;
+  Entry entry = { listing->names->len, name.len, *attr, *ident };
+
+  (void)cookie;
+  g_byte_array_append (listing->names, name.data, (guint)name.len);
+  g_array_append_val (listing->entries, entry);
+  return TRUE;
+}
+
+/* Of an object that the index knows. */
+static int
+look_at_known (Audit *audit, NfFid dir, NfSlice name, Entry *entry)
+{
+  NfShare *share = audit->primary->share;
+  NfFid fid = entry->attr.fid;
+  gboolean is_dir = S_ISDIR (entry->attr.mode);
+  int err = 0;
+
+  if (!nf_index_has_name (share->index, fid, dir, name))
+    {
+      audit->counts->names++;
+      tell (audit, NF_AUDIT_NAME, dir, name);
+      if (!audit->options->report_only)
+        err = is_dir ? take_moved (audit, dir, name, fid)
+                     : or_gone (nf_primary_adopt (share, dir, name, entry->ident, &entry->attr));
+    }
+  if (err == 0 && entry->attr.ctime >= audit->options->newer_than)
+    {
+      audit->counts->newer++;
+      if (!audit->options->report_only)
+        err = say_anew (audit, fid);
+    }
+  if (err == 0 && is_dir)
+    queue_dir (audit, fid);
+  return err;
+}
+
+static int
+look_at_foreign (Audit *audit, NfFid dir, NfSlice name, Entry *entry)
+{
+  int err = 0;
+
+  audit->counts->foreign++;
+  tell (audit, NF_AUDIT_FOREIGN, dir, name);
+  if (audit->options->report_only)
+    return 0;
+  err = nf_primary_adopt (audit->primary->share, dir, name, entry->ident, &entry->attr);
+  if (err == 0 && S_ISDIR (entry->attr.mode) && entry->attr.fid != NF_FID_NONE)
+    queue_dir (audit, entry->attr.fid);
+  return or_gone (err);
+}
+
+static void
+look_through (Audit *audit, NfFid dir)
+{
+  g_autoptr (GArray) entries = g_array_new (FALSE, FALSE, sizeof (Entry));
+  g_autoptr (GByteArray) names = g_byte_array_new ();
+  Listing listing = { entries, names };
+  int err
+      = or_gone (nf_tree_readdir (audit->primary->share->tree, dir, 0, TRUE, take_entry, &listing));
+
+  for (guint i = 0; i < entries->len && err == 0 && !is_cancelled (audit); i++)
+    {
+      Entry *entry = &g_array_index (entries, Entry, i);
+      NfSlice name = nf_slice (names->data + entry->at, entry->len);
+      audit->counts->entries++;
+      err = entry->attr.fid == NF_FID_NONE ? look_at_foreign (audit, dir, name, entry)
+                                           : look_at_known (audit, dir, name, entry);
+    }
+  if (err != 0 && audit->err == 0)
+    audit->err = err;
+}
+
+/* ---- what is in the index ---- */
+
+typedef struct
+{
+  GArray *parents;  /* of NfFid */
+  GPtrArray *names; /* of GBytes */
+} Names;
+
+static gboolean
+take_name (NfFid parent, NfSlice name, gpointer data)
+{
+  Names *names = data;
+
+  g_array_append_val (names->parents, parent);
+  g_ptr_array_add (names->names, g_bytes_new (name.data, name.len));
+  return TRUE;
+}
+
+static gboolean
+is_there (NfShare *share, NfFid parent, NfSlice name, NfFid fid, gboolean *ret_taken)
+{
+  NfAttr attr;
+  int err = nf_tree_lookup (share->tree, parent, name, &attr, NULL);
+
+  *ret_taken = err == 0 && attr.fid != fid;
+  /* Whatever else is wrong: it isn't certain that it is lost. */
+  return err == 0 ? attr.fid == fid : or_gone (err) != 0;
+}
+
+static void
+look_for (Audit *audit, NfFid fid)
+{
+  NfShare *share = audit->primary->share;
+  g_autoptr (GArray) parents = g_array_new (FALSE, FALSE, sizeof (NfFid));
+  g_autoptr (GPtrArray) list = g_ptr_array_new_with_free_func ((GDestroyNotify)g_bytes_unref);
+  Names names = { parents, list };
+  gboolean taken;
+
+  nf_index_names (share->index, fid, take_name, &names);
+  for (guint i = 0; i < list->len; i++)
+    {
+      gsize len;
+      const guint8 *name = g_bytes_get_data (list->pdata[i], &len);
+      NfFid parent = g_array_index (parents, NfFid, i);
+      if (is_there (share, parent, nf_slice (name, len), fid, &taken))
+        continue;
+      g_autofree char *dir = nf_index_path (share->index, parent);
+      Lost *lost = g_new (Lost, 1);
+      *lost = (Lost){ fid, parent, g_bytes_ref (list->pdata[i]), dir ? strlen (dir) : 0 };
+      g_ptr_array_add (audit->lost, lost);
+    }
+}
+
+static int
+say_lost (NfExec *exec, const Lost *lost, NfSlice name, gboolean taken)
+{
+  NfIndex *index = exec->share->index;
+  guint32 left = 1;
+  NfObject object;
+  NfRecord record = {
+    .kind = NF_OP_NAMES,
+    .n_names = 1,
+    .names = { { .parent = lost->parent, .name = name } },
+    .fid = lost->fid,
+  };
+  NfAttr parent;
+  int err = 0;
+
+  if (nf_tree_stat (exec->share->tree, lost->parent, &parent) == 0)
+    exec->time = parent.mtime;
+  record.path = nf_exec_path_in (exec, lost->parent, name);
+  /* A name that another object has now was said to be that one's. */
+  if (!taken)
+    err = nf_exec_append (exec, &record, FALSE);
+  if (err == 0)
+    err = nf_exec_index_begin (exec);
+  if (err != 0)
+    return err;
+  err = nf_index_drop_name (index, lost->fid, lost->parent, name, &left);
+  if (err == 0 && left == 0 && nf_index_get (index, lost->fid, &object)
+      && object.place == NF_PLACE_NAMED)
+    err = nf_index_remove (index, lost->fid);
+  if (err != 0)
+    {
+      nf_index_abort (index);
+      return err;
+    }
+  nf_exec_inval_name (exec, lost->parent, name, NF_FID_NONE);
+  return nf_exec_index_commit (exec);
+}
+
+static int
+take_lost (Audit *audit, const Lost *lost)
+{
+  static const NfCallHead nobody;
+  NfShare *share = audit->primary->share;
+  NfFid fids[2] = { lost->parent, lost->fid };
+  gboolean taken = FALSE;
+  gsize len;
+  const guint8 *data = g_bytes_get_data (lost->name, &len);
+  NfSlice name = nf_slice (data, len);
+  NfExec exec;
+  int err = 0;
+
+  nf_exec_init (&exec, audit->primary, NULL, NULL, NULL, &nobody, NULL);
+  nf_exec_lock (&exec, fids, 2);
+  if (nf_index_has_name (share->index, lost->fid, lost->parent, name)
+      && !is_there (share, lost->parent, name, lost->fid, &taken))
+    {
+      err = say_lost (&exec, lost, name, taken);
+      nf_tree_forget (share->tree, lost->fid);
+    }
+  nf_exec_end (&exec);
+  return or_gone (err);
+}
+
+static gint
+deepest_first (gconstpointer a, gconstpointer b)
+{
+  const Lost *x = *(const Lost *const *)a;
+  const Lost *y = *(const Lost *const *)b;
+
+  return x->depth < y->depth ? 1 : x->depth > y->depth ? -1 : 0;
+}
+
+static void
+look_through_index (Audit *audit)
+{
+  NfIndex *index = audit->primary->share->index;
+  NfObject object = { 0 };
+
+  while (!is_cancelled (audit) && nf_index_next (index, object.fid, &object))
+    if (object.place == NF_PLACE_NAMED && object.fid != NF_FID_ROOT)
+      look_for (audit, object.fid);
+  g_ptr_array_sort (audit->lost, deepest_first);
+  audit->counts->lost = audit->lost->len;
+  gboolean keep = audit->options->report_only || audit->lost->len > audit->options->max_lost;
+  audit->counts->lost_left = keep ? audit->lost->len : 0;
+  for (guint i = 0; i < audit->lost->len && !is_cancelled (audit); i++)
+    {
+      const Lost *lost = audit->lost->pdata[i];
+      gsize len;
+      const guint8 *name = g_bytes_get_data (lost->name, &len);
+      tell (audit, NF_AUDIT_LOST, lost->parent, nf_slice (name, len));
+      if (!keep)
+        audit->err = take_lost (audit, lost);
+    }
+}
+
+int
+nf_primary_audit (NfPrimary *primary, const NfAuditOptions *options, NfAuditCounts *counts)
+{
+  Audit audit = { .primary = primary, .options = options, .counts = counts };
+  NfFid *fid;
+
+  memset (counts, 0, sizeof *counts);
+  audit.lost = g_ptr_array_new_with_free_func (lost_free);
+  queue_dir (&audit, NF_FID_ROOT);
+  while (!is_cancelled (&audit) && (fid = g_queue_pop_head (&audit.dirs)))
+    {
+      look_through (&audit, *fid);
+      g_free (fid);
+    }
+  if (!is_cancelled (&audit))
+    look_through_index (&audit);
+  g_queue_clear_full (&audit.dirs, g_free);
+  g_ptr_array_unref (audit.lost);
+  nf_broadcast_pump (primary->broadcast, NULL);
+  return audit.err;
+}

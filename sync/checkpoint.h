@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "sync/share-internal.h"
+
+/* What a power cut can't take: everything up to a durable checkpoint. What was changed later is known by its ctime, which
+ * is that of the sentinel, a file in the hidden directory, or newer. (By the filesystem's own clock: both are set by it.) */
+
+/* Brings journal, tree and index of SHARE to the disk, with MARK as the seq up to which all had been done before. Takes
+ * as long as the disk needs. Thread: any. 0 or -errno. */
+int nf_checkpoint_make (NfShare *share, guint64 mark);
+/* The mark of the last one that the index knows of; 0 if there is none. */
+guint64 nf_checkpoint_mark (NfShare *share);
+/* What was changed since then has this ctime (ns) or a later one; G_MININT64 if there is none. */
+gint64 nf_checkpoint_time (NfShare *share);
