@@ -135,7 +135,7 @@ fail (NfAsk *ask, const NfSlot *slot, const char *path, int err)
     {
     case -EOPNOTSUPP:
       nf_ask_fail (ask,
-                   "share %s has no replica here: it is compared at a site that has one (%s has "
+                   "share %s has no directory here: it is compared at a site that has one (%s has "
                    "the primary)",
                    slot->name, slot->primary);
       break;
@@ -197,8 +197,9 @@ nf_asks_fsck (gpointer data, NfAsk *ask)
 {
   NfDaemon *daemon = data;
   const NfCheckEvents events = { found, ended };
-  const NfCheckOptions options
-      = { .repair = nf_ask_flag (ask, "repair"), .content = nf_ask_flag (ask, "content") };
+  const NfCheckOptions options = { .repair = nf_ask_flag (ask, "repair"),
+                                   .content = nf_ask_flag (ask, "content"),
+                                   .allow_delete = nf_ask_flag (ask, "allow-delete") };
   NfSlot *slot = nf_asks_share (daemon, ask);
 
   if (!slot)
@@ -216,6 +217,7 @@ nf_asks_fsck (gpointer data, NfAsk *ask)
       g_autoptr (JsonNode) last = pass_on (daemon, slot, ask, fsck);
       JsonObject *counts = json_object_get_object_member (json_node_get_object (last), "ended");
       json_object_set_string_member (counts, "share", slot->name);
+      json_object_set_string_member (counts, "role", nf_map_role_to_string (slot->role));
       err = (int)json_object_get_int_member (counts, "status");
       if (err != 0)
         fail (ask, slot, path, err);

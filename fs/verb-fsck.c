@@ -98,6 +98,32 @@ take_line (JsonObject *line, gpointer data)
     show_progress (data, json_object_get_object_member (line, "progress"));
 }
 
+/* The primary's directory is right, whatever is found in it. */
+static void
+show_primary_summary (JsonObject *counts, gboolean repair)
+{
+  gint64 found = number (counts, "found");
+  gint64 left = number (counts, "left");
+
+  printf ("%s: %" G_GINT64_FORMAT " entries looked at",
+          json_object_get_string_member_with_default (counts, "share", "?"),
+          number (counts, "entries"));
+  if (found == 0)
+    printf (": clean\n");
+  else if (!repair)
+    printf (": %" G_GINT64_FORMAT " changes were made behind the proxy\n", found);
+  else
+    printf (": %" G_GINT64_FORMAT " changes were made behind the proxy, %" G_GINT64_FORMAT
+            " are taken over\n",
+            found, found - left);
+  if (repair && left > 0)
+    printf (
+        "%" G_GINT64_FORMAT " entries are gone, which is more than somebody is likely to have "
+        "removed. If they are to go at\nall sites, say --allow-delete; else bring them back from "
+        "another site's directory or a backup.\n",
+        left);
+}
+
 static void
 show_summary (JsonObject *counts, gboolean repair)
 {
@@ -155,13 +181,20 @@ typedef struct
   const NfSiteConf *conf;
   gboolean content;
   gboolean json;
+  gboolean allow_delete;
   gboolean ask; /* the person, before anything is repaired */
 } Options;
 
-/* TARGET: a share or a path. Returns an exit status; RET_FOUND how many differ. */
+typedef struct
+{
+  gint64 found;
+  gboolean primary; /* it is the primary's directory */
+} Outcome;
+
+/* TARGET: a share or a path. Returns an exit status. */
 static int
 compare (const Options *options, const char *target, gboolean repair, gboolean quiet,
-         gint64 *ret_found)
+         Outcome *ret_outcome)
 {
   Show show = { options->json, quiet, target, g_get_monotonic_time (), NULL };
   g_autoptr (JsonArray) findings = json_array_new ();
@@ -173,6 +206,7 @@ compare (const Options *options, const char *target, gboolean repair, gboolean q
   nf_client_set_target (ask.request, target);
   json_object_set_boolean_member (ask.request, "repair", repair);
   json_object_set_boolean_member (ask.request, "content", options->content);
+  json_object_set_boolean_member (ask.request, "allow-delete", options->allow_delete);
   gboolean done = nf_client_ask (options->conf, &ask, &result, &error);
   clear_progress ();
   if (!done)
@@ -181,23 +215,30 @@ compare (const Options *options, const char *target, gboolean repair, gboolean q
       return FAILED;
     }
   JsonObject *counts = json_node_get_object (result);
+  ret_outcome->found = number (counts, "found");
+  ret_outcome->primary
+      = g_str_equal (json_object_get_string_member_with_default (counts, "role", ""), "primary");
   if (options->json)
     print_json (counts, findings);
+  else if (ret_outcome->primary)
+    show_primary_summary (counts, repair);
   else
     show_summary (counts, repair);
-  *ret_found = number (counts, "found");
   if (number (counts, "left") > 0 || number (counts, "busy") > 0)
     return LEFT;
-  return *ret_found > 0 ? REPAIRED : 0;
+  return ret_outcome->found > 0 ? REPAIRED : 0;
 }
 
 static gboolean
-person_agrees (gint64 found)
+person_agrees (gint64 found, gboolean primary)
 {
+  const char *them = found == 1 ? "it" : "them";
   char line[16];
 
-  printf ("Repair %s? What is replaced is kept in the quarantine. [y/N] ",
-          found == 1 ? "it" : "them");
+  if (primary)
+    printf ("Take %s over, so that all sites get %s? [y/N] ", them, them);
+  else
+    printf ("Repair %s? What is replaced is kept in the quarantine. [y/N] ", them);
   (void)fflush (stdout);
   return fgets (line, sizeof line, stdin) && (*line == 'y' || *line == 'Y');
 }
@@ -205,18 +246,21 @@ person_agrees (gint64 found)
 static int
 compare_and_ask (const Options *options, const char *target, gboolean repair)
 {
-  gint64 found = 0;
-  int status = compare (options, target, repair, FALSE, &found);
+  Outcome outcome = { 0 };
+  int status = compare (options, target, repair, FALSE, &outcome);
 
-  if (options->ask && found > 0 && person_agrees (found))
-    status = compare (options, target, TRUE, TRUE, &found);
+  if (options->ask && outcome.found > 0 && person_agrees (outcome.found, outcome.primary))
+    status = compare (options, target, TRUE, TRUE, &outcome);
   return status;
 }
 
+/* Has it a directory at this site? */
 static gboolean
-is_replica (JsonObject *share)
+is_here (JsonObject *share)
 {
-  return g_str_equal (json_object_get_string_member_with_default (share, "role", ""), "replica");
+  const char *role = json_object_get_string_member_with_default (share, "role", "");
+
+  return g_str_equal (role, "replica") || g_str_equal (role, "primary");
 }
 
 /* What the daemon says of itself; where none runs, one is started. NULL, and it is said why. */
@@ -241,7 +285,7 @@ ask_daemon (const NfSiteConf *conf, const char *config)
   return NULL;
 }
 
-/* All shares that have a replica here. */
+/* All shares that have a directory here. */
 static int
 compare_all (const Options *options, JsonNode *report, gboolean repair)
 {
@@ -252,13 +296,13 @@ compare_all (const Options *options, JsonNode *report, gboolean repair)
   for (guint i = 0; shares && i < json_array_get_length (shares); i++)
     {
       JsonObject *share = json_array_get_object_element (shares, i);
-      if (!is_replica (share))
+      if (!is_here (share))
         continue;
       status |= compare_and_ask (options, json_object_get_string_member (share, "name"), repair);
       n++;
     }
   if (n == 0)
-    return nf_command_fail ("fsck", FAILED, "no share has a replica here");
+    return nf_command_fail ("fsck", FAILED, "no share has a directory here");
   return status;
 }
 
@@ -285,13 +329,16 @@ int
 nf_verb_fsck (int argc, char **argv)
 {
   g_autofree char *config = NULL;
-  gboolean none = FALSE, preen = FALSE, yes = FALSE, json = FALSE, content = FALSE;
+  gboolean none = FALSE, preen = FALSE, yes = FALSE, json = FALSE, content = FALSE,
+           allow_delete = FALSE;
   const GOptionEntry entries[] = {
     { "config", 'c', 0, G_OPTION_ARG_FILENAME, &config, "The site's configuration", "FILE" },
     { "no", 'n', 0, G_OPTION_ARG_NONE, &none, "Only look", NULL },
     { "preen", 'p', 0, G_OPTION_ARG_NONE, &preen, "Repair without asking", NULL },
     { "yes", 'y', 0, G_OPTION_ARG_NONE, &yes, "The same", NULL },
     { "content", 0, 0, G_OPTION_ARG_NONE, &content, "Compare every byte, by hash", NULL },
+    { "allow-delete", 0, 0, G_OPTION_ARG_NONE, &allow_delete,
+      "At the primary: what is gone was removed, however much it is", NULL },
     { "json", 0, 0, G_OPTION_ARG_NONE, &json, "Print JSON", NULL },
     { .long_name = NULL },
   };
@@ -307,7 +354,7 @@ nf_verb_fsck (int argc, char **argv)
     return (void)nf_client_report ("fsck", error), FAILED;
   gboolean repair = preen || yes;
   const Options options
-      = { conf, content, json, !none && !repair && !json && isatty (STDIN_FILENO) };
+      = { conf, content, json, allow_delete, !none && !repair && !json && isatty (STDIN_FILENO) };
   (void)signal (SIGINT, cancelled);
   return compare_targets (&options, config, argv + 1, repair);
 }

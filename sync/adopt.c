@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "sync/listing.h"
+
 /* Objects that are in the primary's directory and not in its index: all of an existing directory that was taken into
  * the share, and what somebody made behind the proxy. Each gets a fid and an op that creates it, so that the other
  * sites get it as they get everything else; a file's content is fetched by them.
@@ -230,48 +232,20 @@ nf_primary_adopt (NfShare *share, NfFid parent, NfSlice name, NfIdent ident, NfA
 
 /* ---- whole trees ---- */
 
-typedef struct
-{
-  GArray *entries; /* of Entry */
-  GByteArray *names;
-} Listing;
-
-typedef struct
-{
-  gsize at;
-  gsize len;
-  NfAttr attr;
-  NfIdent ident;
-} Entry;
-
-static gboolean
-take_entry (NfSlice name, const NfAttr *attr, const NfIdent *ident, guint64 cookie, gpointer data)
-{
-  Listing *listing = data;
-  Entry entry = { listing->names->len, name.len, *attr, *ident };
-
-  (void)cookie;
-  g_byte_array_append (listing->names, name.data, (guint)name.len);
-  g_array_append_val (listing->entries, entry);
-  return TRUE;
-}
-
 static void
 scan_dir (NfAdopter *adopter, const Dir *dir)
 {
   NfShare *share = adopter->primary->share;
-  g_autoptr (GArray) entries = g_array_new (FALSE, FALSE, sizeof (Entry));
-  g_autoptr (GByteArray) names = g_byte_array_new ();
-  Listing listing = { entries, names };
-  int err = nf_tree_readdir (share->tree, dir->fid, 0, TRUE, take_entry, &listing);
+  g_auto (NfListing) listing = { 0 };
+  int err = nf_listing_read (share->tree, dir->fid, &listing);
 
-  for (guint i = 0; i < entries->len && err == 0; i++)
+  for (guint i = 0; i < listing.entries->len && err == 0; i++)
     {
-      Entry *entry = &g_array_index (entries, Entry, i);
+      NfListed *entry = nf_listing_at (&listing, i);
       gboolean is_dir = S_ISDIR (entry->attr.mode);
       if (entry->attr.fid == NF_FID_NONE || (entry->attr.nlink > 1 && !is_dir))
-        err = nf_primary_adopt (share, dir->fid, nf_slice (names->data + entry->at, entry->len),
-                                entry->ident, &entry->attr);
+        err = nf_primary_adopt (share, dir->fid, nf_listing_name (&listing, entry), entry->ident,
+                                &entry->attr);
       else if (is_dir && dir->whole)
         nf_adopter_scan (adopter, entry->attr.fid, TRUE);
       if (err == -ENOENT || err == -ESTALE || err == -EXDEV)

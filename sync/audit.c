@@ -7,6 +7,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "sync/apply.h"
+#include "sync/listing.h"
+
 /* First the tree from the root down: what the index doesn't know is adopted, a directory that was moved gets its new
  * name, so that what is below it can be found by fid. Then the index: names that lead nowhere are removed, the deepest
  * first. Each is looked at once more under the locks before anything is said of it. */
@@ -18,22 +21,9 @@ typedef struct
   NfAuditCounts *counts;
   GQueue dirs; /* of NfFid: to be looked through */
   GPtrArray *lost;
+  GHashTable *changed; /* of fid: directories */
   int err;
 } Audit;
-
-typedef struct
-{
-  gsize at;
-  gsize len;
-  NfAttr attr;
-  NfIdent ident;
-} Entry;
-
-typedef struct
-{
-  GArray *entries; /* of Entry */
-  GByteArray *names;
-} Listing;
 
 typedef struct
 {
@@ -79,6 +69,27 @@ or_gone (int err)
   return err == -ENOENT || err == -ESTALE || err == -EXDEV || err == -ENOTDIR ? 0 : err;
 }
 
+/* Its mtime is to be said at the end: names were changed in it, at times that nobody knows. */
+static void
+note_dir (Audit *audit, NfFid dir)
+{
+  if (dir != NF_FID_NONE)
+    g_hash_table_add (audit->changed, g_memdup2 (&dir, sizeof dir));
+}
+
+/* This site's own kernel knows nothing of it either. */
+static void
+tell_kernel_of_name (Audit *audit, NfFid parent, NfSlice name)
+{
+  nf_apply_invalidate_name (audit->primary->share, parent, name);
+}
+
+static void
+tell_kernel_of (Audit *audit, NfFid fid)
+{
+  nf_apply_invalidate (audit->primary->share, NF_INVAL_DATA, fid, 0, 0);
+}
+
 /* ---- what is in the tree ---- */
 
 typedef struct
@@ -87,60 +98,66 @@ typedef struct
   char name[NF_NAME_LEN_MAX + 1];
 } Place;
 
-/* The directory FID is at (PARENT, NAME) now. */
+/* The object of ENTRY is at (PARENT, NAME) now. A directory was at FROM before, which may be another one's place by now;
+ * other names that aren't there any more are found in the index. */
 static int
-say_moved (NfExec *exec, NfFid fid, const Place *from, NfFid parent, NfSlice name)
+say_name (NfExec *exec, const NfAttr *attr, const Place *from, NfFid parent, NfSlice name)
 {
   NfIndex *index = exec->share->index;
   NfSlice old = nf_slice_str (from->name);
-  NfRecord record = {
-    .kind = NF_OP_NAMES,
-    .n_names = 2,
-    .names = { { from->parent, old, NF_FID_NONE, 0 }, { parent, name, fid, S_IFDIR } },
-    .fid = fid,
-  };
-  int err;
+  NfRecord record = { .kind = NF_OP_NAMES, .fid = attr->fid };
+  gboolean leaves = from->parent != NF_FID_NONE;
+  NfAttr other;
 
+  if (leaves && nf_tree_lookup (exec->share->tree, from->parent, old, &other, NULL) != 0)
+    record.names[record.n_names++] = (NfNameIs){ from->parent, old, NF_FID_NONE, 0 };
+  record.names[record.n_names++] = (NfNameIs){ parent, name, attr->fid, attr->mode & S_IFMT };
   record.path = nf_exec_path_in (exec, parent, name);
-  err = nf_exec_append (exec, &record, FALSE);
+  int err = nf_exec_append (exec, &record, FALSE);
   if (err == 0)
     err = nf_exec_index_begin (exec);
   if (err != 0)
     return err;
-  (void)nf_index_drop_name (index, fid, from->parent, old, NULL);
-  err = nf_index_add_name (index, fid, parent, name);
+  if (leaves)
+    {
+      (void)nf_index_drop_name (index, attr->fid, from->parent, old, NULL);
+    }
+  err = nf_index_add_name (index, attr->fid, parent, name);
   if (err != 0)
     {
       nf_index_abort (index);
       return err;
     }
-  nf_exec_inval_name (exec, from->parent, old, NF_FID_NONE);
-  nf_exec_inval_name (exec, parent, name, fid);
   return nf_exec_index_commit (exec);
 }
 
 static int
-take_moved (Audit *audit, NfFid parent, NfSlice name, NfFid fid)
+take_name_found (Audit *audit, NfFid parent, NfSlice name, const NfAttr *found)
 {
   static const NfCallHead nobody;
   NfShare *share = audit->primary->share;
+  NfFid fid = found->fid;
   Place from = { .parent = NF_FID_NONE };
   NfAttr attr;
   NfExec exec;
 
-  if (!nf_index_first_name (share->index, fid, &from.parent, from.name))
+  if (S_ISDIR (found->mode) && !nf_index_first_name (share->index, fid, &from.parent, from.name))
     from.parent = NF_FID_NONE;
   NfFid fids[3] = { parent, fid, from.parent };
   nf_exec_init (&exec, audit->primary, NULL, NULL, NULL, &nobody, NULL);
   nf_exec_lock (&exec, fids, 3);
   int err = nf_tree_lookup (share->tree, parent, name, &attr, NULL);
-  if (err == 0 && attr.fid == fid && from.parent != NF_FID_NONE
-      && !nf_index_has_name (share->index, fid, parent, name))
+  if (err == 0 && attr.fid == fid && !nf_index_has_name (share->index, fid, parent, name))
     {
-      err = say_moved (&exec, fid, &from, parent, name);
+      note_dir (audit, parent);
+      note_dir (audit, from.parent);
+      err = say_name (&exec, &attr, &from, parent, name);
       nf_tree_forget (share->tree, fid);
     }
   nf_exec_end (&exec);
+  tell_kernel_of_name (audit, parent, name);
+  if (from.parent != NF_FID_NONE)
+    tell_kernel_of_name (audit, from.parent, nf_slice_str (from.name));
   return or_gone (err);
 }
 
@@ -195,6 +212,7 @@ say_anew (Audit *audit, NfFid fid)
   say (&exec, &attr, &err);
   nf_exec_end (&exec);
   nf_broadcast_pump (audit->primary->broadcast, NULL);
+  tell_kernel_of (audit, fid);
   return or_gone (err);
 }
 
@@ -204,21 +222,9 @@ queue_dir (Audit *audit, NfFid fid)
   g_queue_push_head (&audit->dirs, g_memdup2 (&fid, sizeof fid));
 }
 
-static gboolean
-take_entry (NfSlice name, const NfAttr *attr, const NfIdent *ident, guint64 cookie, gpointer data)
-{
-  Listing *listing = data;
-  Entry entry = { listing->names->len, name.len, *attr, *ident };
-
-  (void)cookie;
-  g_byte_array_append (listing->names, name.data, (guint)name.len);
-  g_array_append_val (listing->entries, entry);
-  return TRUE;
-}
-
 /* Of an object that the index knows. */
 static int
-look_at_known (Audit *audit, NfFid dir, NfSlice name, Entry *entry)
+look_at_known (Audit *audit, NfFid dir, NfSlice name, NfListed *entry)
 {
   NfShare *share = audit->primary->share;
   NfFid fid = entry->attr.fid;
@@ -230,8 +236,7 @@ look_at_known (Audit *audit, NfFid dir, NfSlice name, Entry *entry)
       audit->counts->names++;
       tell (audit, NF_AUDIT_NAME, dir, name);
       if (!audit->options->report_only)
-        err = is_dir ? take_moved (audit, dir, name, fid)
-                     : or_gone (nf_primary_adopt (share, dir, name, entry->ident, &entry->attr));
+        err = take_name_found (audit, dir, name, &entry->attr);
     }
   if (err == 0 && entry->attr.ctime >= audit->options->newer_than)
     {
@@ -245,7 +250,7 @@ look_at_known (Audit *audit, NfFid dir, NfSlice name, Entry *entry)
 }
 
 static int
-look_at_foreign (Audit *audit, NfFid dir, NfSlice name, Entry *entry)
+look_at_foreign (Audit *audit, NfFid dir, NfSlice name, NfListed *entry)
 {
   int err = 0;
 
@@ -253,7 +258,9 @@ look_at_foreign (Audit *audit, NfFid dir, NfSlice name, Entry *entry)
   tell (audit, NF_AUDIT_FOREIGN, dir, name);
   if (audit->options->report_only)
     return 0;
+  note_dir (audit, dir);
   err = nf_primary_adopt (audit->primary->share, dir, name, entry->ident, &entry->attr);
+  tell_kernel_of_name (audit, dir, name);
   if (err == 0 && S_ISDIR (entry->attr.mode) && entry->attr.fid != NF_FID_NONE)
     queue_dir (audit, entry->attr.fid);
   return or_gone (err);
@@ -262,16 +269,13 @@ look_at_foreign (Audit *audit, NfFid dir, NfSlice name, Entry *entry)
 static void
 look_through (Audit *audit, NfFid dir)
 {
-  g_autoptr (GArray) entries = g_array_new (FALSE, FALSE, sizeof (Entry));
-  g_autoptr (GByteArray) names = g_byte_array_new ();
-  Listing listing = { entries, names };
-  int err
-      = or_gone (nf_tree_readdir (audit->primary->share->tree, dir, 0, TRUE, take_entry, &listing));
+  g_auto (NfListing) listing = { 0 };
+  int err = or_gone (nf_listing_read (audit->primary->share->tree, dir, &listing));
 
-  for (guint i = 0; i < entries->len && err == 0 && !is_cancelled (audit); i++)
+  for (guint i = 0; i < listing.entries->len && err == 0 && !is_cancelled (audit); i++)
     {
-      Entry *entry = &g_array_index (entries, Entry, i);
-      NfSlice name = nf_slice (names->data + entry->at, entry->len);
+      NfListed *entry = nf_listing_at (&listing, i);
+      NfSlice name = nf_listing_name (&listing, entry);
       audit->counts->entries++;
       err = entry->attr.fid == NF_FID_NONE ? look_at_foreign (audit, dir, name, entry)
                                            : look_at_known (audit, dir, name, entry);
@@ -296,6 +300,22 @@ take_name (NfFid parent, NfSlice name, gpointer data)
   g_array_append_val (names->parents, parent);
   g_ptr_array_add (names->names, g_bytes_new (name.data, name.len));
   return TRUE;
+}
+
+/* Is it of what is looked through? */
+static gboolean
+is_within (Audit *audit, const char *dir, NfSlice name)
+{
+  const char *path = audit->options->path;
+
+  if (!path || *path == '\0')
+    return TRUE;
+  if (!dir)
+    return FALSE;
+  g_autofree char *leaf = nf_slice_dup (name);
+  g_autofree char *whole = *dir ? g_strconcat (dir, "/", leaf, NULL) : g_strdup (leaf);
+  gsize len = strlen (path);
+  return strncmp (whole, path, len) == 0 && (whole[len] == '/' || whole[len] == '\0');
 }
 
 static gboolean
@@ -327,6 +347,8 @@ look_for (Audit *audit, NfFid fid)
       if (is_there (share, parent, nf_slice (name, len), fid, &taken))
         continue;
       g_autofree char *dir = nf_index_path (share->index, parent);
+      if (!is_within (audit, dir, nf_slice (name, len)))
+        continue;
       Lost *lost = g_new (Lost, 1);
       *lost = (Lost){ fid, parent, g_bytes_ref (list->pdata[i]), dir ? strlen (dir) : 0 };
       g_ptr_array_add (audit->lost, lost);
@@ -345,11 +367,8 @@ say_lost (NfExec *exec, const Lost *lost, NfSlice name, gboolean taken)
     .names = { { .parent = lost->parent, .name = name } },
     .fid = lost->fid,
   };
-  NfAttr parent;
   int err = 0;
 
-  if (nf_tree_stat (exec->share->tree, lost->parent, &parent) == 0)
-    exec->time = parent.mtime;
   record.path = nf_exec_path_in (exec, lost->parent, name);
   /* A name that another object has now was said to be that one's. */
   if (!taken)
@@ -367,7 +386,6 @@ say_lost (NfExec *exec, const Lost *lost, NfSlice name, gboolean taken)
       nf_index_abort (index);
       return err;
     }
-  nf_exec_inval_name (exec, lost->parent, name, NF_FID_NONE);
   return nf_exec_index_commit (exec);
 }
 
@@ -389,10 +407,12 @@ take_lost (Audit *audit, const Lost *lost)
   if (nf_index_has_name (share->index, lost->fid, lost->parent, name)
       && !is_there (share, lost->parent, name, lost->fid, &taken))
     {
+      note_dir (audit, lost->parent);
       err = say_lost (&exec, lost, name, taken);
       nf_tree_forget (share->tree, lost->fid);
     }
   nf_exec_end (&exec);
+  tell_kernel_of_name (audit, lost->parent, name);
   return or_gone (err);
 }
 
@@ -429,6 +449,51 @@ look_through_index (Audit *audit)
     }
 }
 
+static void
+say_times (Audit *audit)
+{
+  static const NfCallHead nobody;
+  GHashTableIter iter;
+  gpointer key;
+
+  g_hash_table_iter_init (&iter, audit->changed);
+  while (g_hash_table_iter_next (&iter, &key, NULL) && audit->err == 0)
+    {
+      NfFid dir = *(NfFid *)key;
+      NfRecord record = { .kind = NF_OP_ATTR, .fid = dir, .mask = NF_SET_MTIME };
+      NfExec exec;
+      int err = 0;
+      nf_exec_init (&exec, audit->primary, NULL, NULL, NULL, &nobody, NULL);
+      nf_exec_lock (&exec, &dir, 1);
+      if (nf_tree_stat (audit->primary->share->tree, dir, &record.attr) == 0)
+        say (&exec, &record, &err);
+      nf_exec_end (&exec);
+      audit->err = err;
+    }
+}
+
+/* The directory at the path, or the one that has what is there. */
+static int
+begin_at (Audit *audit)
+{
+  g_auto (GStrv) parts = g_strsplit (audit->options->path ? audit->options->path : "", "/", -1);
+  NfFid dir = NF_FID_ROOT;
+  int err = 0;
+
+  for (guint i = 0; parts[i] && err == 0; i++)
+    {
+      NfAttr attr;
+      if (parts[i][0] == '\0')
+        continue;
+      err = nf_tree_lookup (audit->primary->share->tree, dir, nf_slice_str (parts[i]), &attr, NULL);
+      if (err != 0 || attr.fid == NF_FID_NONE || !S_ISDIR (attr.mode))
+        break;
+      dir = attr.fid;
+    }
+  queue_dir (audit, dir);
+  return or_gone (err);
+}
+
 int
 nf_primary_audit (NfPrimary *primary, const NfAuditOptions *options, NfAuditCounts *counts)
 {
@@ -436,8 +501,10 @@ nf_primary_audit (NfPrimary *primary, const NfAuditOptions *options, NfAuditCoun
   NfFid *fid;
 
   memset (counts, 0, sizeof *counts);
+  g_queue_init (&audit.dirs);
+  audit.changed = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   audit.lost = g_ptr_array_new_with_free_func (lost_free);
-  queue_dir (&audit, NF_FID_ROOT);
+  audit.err = begin_at (&audit);
   while (!is_cancelled (&audit) && (fid = g_queue_pop_head (&audit.dirs)))
     {
       look_through (&audit, *fid);
@@ -445,7 +512,9 @@ nf_primary_audit (NfPrimary *primary, const NfAuditOptions *options, NfAuditCoun
     }
   if (!is_cancelled (&audit))
     look_through_index (&audit);
+  say_times (&audit);
   g_queue_clear_full (&audit.dirs, g_free);
+  g_hash_table_unref (audit.changed);
   g_ptr_array_unref (audit.lost);
   nf_broadcast_pump (primary->broadcast, NULL);
   return audit.err;

@@ -16,6 +16,7 @@ typedef enum
 
 typedef struct
 {
+  const char *path; /* in the share: of this and what is below it; NULL or "" for all */
   gboolean report_only;
   gint64
       newer_than; /* ctime in ns from which on content and attributes are said anew; G_MAXINT64: none */

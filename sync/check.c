@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "sync/check-primary.h"
+
 /* Nothing waits for a comparison. A listing is looked at when all ops up to its seq are applied here; what differs
  * then may still be an op's work, since the entries of a listing are read after its seq. So the directory is listed a
  * second time: what differs again, being at the primary what it was, and touched by no op since, is damage.
@@ -28,8 +30,8 @@
 #define ID_BIT (G_GUINT64_CONSTANT (1) << 63)
 
 const char *const nf_find_codes[NF_FIND_N]
-    = { "missing", "surplus", "identity", "type",  "target", "size",
-        "content", "mtime",   "mode",     "owner", "xattr" };
+    = { "missing", "surplus", "identity", "type",  "target",  "size",  "content",
+        "mtime",   "mode",    "owner",    "xattr", "foreign", "moved", "removed" };
 
 /* ---- what there is to do ---- */
 
@@ -503,6 +505,8 @@ nf_share_check (NfShare *share, const char *path, const NfCheckOptions *options,
   NfReplica *replica = share->replica;
   int err = -EOPNOTSUPP;
 
+  if (share->primary)
+    return nf_primary_check (share->primary, path, options, events, data);
   if (!replica || !share->tree)
     return err;
   pthread_mutex_lock (&replica->work);
@@ -518,6 +522,8 @@ nf_share_check_counts (NfShare *share, NfCheckCounts *ret_counts)
   gboolean any = FALSE;
 
   memset (ret_counts, 0, sizeof *ret_counts);
+  if (share->primary)
+    return nf_primary_check_counts (share->primary, ret_counts);
   if (!replica)
     return FALSE;
   pthread_mutex_lock (&replica->work);
@@ -535,6 +541,8 @@ nf_share_check_cancel (NfShare *share)
 {
   NfReplica *replica = share->replica;
 
+  if (share->primary)
+    nf_primary_check_cancel (share->primary);
   if (!replica)
     return;
   pthread_mutex_lock (&replica->work);

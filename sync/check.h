@@ -19,9 +19,13 @@ typedef enum
   NF_FIND_MODE = 1 << 8,
   NF_FIND_OWNER = 1 << 9,
   NF_FIND_XATTR = 1 << 10,
+  /* At the primary, whose directory is right; what is found is taken over. */
+  NF_FIND_FOREIGN = 1 << 11, /* somebody made it behind the proxy */
+  NF_FIND_MOVED = 1 << 12,   /* somebody moved or linked it */
+  NF_FIND_REMOVED = 1 << 13, /* somebody removed it */
 } NfFind;
 
-#define NF_FIND_N 11
+#define NF_FIND_N 14
 /* The codes that people and programs see, by bit. */
 extern const char *const nf_find_codes[NF_FIND_N];
 
@@ -50,6 +54,7 @@ typedef struct
   gboolean repair;
   gboolean
       content; /* all of it, by hash; else only of files so small that they come with the listing */
+  gboolean allow_delete; /* at the primary: even if much is gone */
 } NfCheckOptions;
 
 typedef struct
@@ -59,8 +64,8 @@ typedef struct
   void (*ended) (gpointer data, int status, const NfCheckCounts *counts);
 } NfCheckEvents;
 
-/* Begins to compare what is at PATH (as in NfFinding) and below. 0, and EVENTS come; or -EOPNOTSUPP: no replica here,
- * -EBUSY: one is under way, -EHOSTUNREACH: no link, -ENOENT: no such path here. */
+/* Begins to compare what is at PATH (as in NfFinding) and below: a replica with its primary, the primary's directory with
+ * its index. 0, and EVENTS come; or -EOPNOTSUPP: neither is here, -EBUSY: one is under way, -EHOSTUNREACH: no link, -ENOENT: no such path here. */
 int nf_share_check (NfShare *share, const char *path, const NfCheckOptions *options,
                     const NfCheckEvents *events, gpointer data);
 /* How far it has come; FALSE if none is under way. */

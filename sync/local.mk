@@ -17,6 +17,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/broadcast.c \
 	sync/broadcast.h \
 	sync/check-compare.c \
+	sync/check-primary.c \
+	sync/check-primary.h \
 	sync/check-private.h \
 	sync/check.c \
 	sync/check.h \
@@ -61,6 +63,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/journal.h \
 	sync/life.c \
 	sync/life.h \
+	sync/listing.c \
+	sync/listing.h \
 	sync/locks.c \
 	sync/locks.h \
 	sync/opens.c \

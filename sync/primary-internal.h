@@ -51,6 +51,10 @@ struct NfPrimary
   gint64 room;     /* atomic: bytes that may be written before the free space is looked at again */
   guint64 trimmed; /* atomic: the op at which the journal was last trimmed */
 
+  pthread_mutex_t check_lock;
+  gpointer check;       /* an fsck that runs, see check-primary.c; guarded by check_lock */
+  gint check_cancelled; /* atomic */
+
   pthread_mutex_t aborts_lock;
   GArray *aborts; /* ops whose abort record couldn't be written yet; guarded by aborts_lock */
   gint n_aborts;  /* atomic: its length */

@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "sync/check-primary.h"
+
 /* The primary of a share: one order of ops.
  *
  * Threads: this site's mount calls from its own threads, and what it asks for is carried out in them; each other
@@ -30,6 +32,7 @@ free_parts (NfPrimary *primary)
   nf_locks_clear (&primary->locks);
   pthread_mutex_destroy (&primary->rename_lock);
   pthread_mutex_destroy (&primary->aborts_lock);
+  pthread_mutex_destroy (&primary->check_lock);
   nf_life_unref (primary->life);
   g_free (primary);
 }
@@ -44,6 +47,7 @@ nf_primary_new (NfShare *share, GError **error)
   nf_locks_init (&primary->locks);
   pthread_mutex_init (&primary->rename_lock, NULL);
   pthread_mutex_init (&primary->aborts_lock, NULL);
+  pthread_mutex_init (&primary->check_lock, NULL);
   primary->aborts = g_array_new (FALSE, FALSE, sizeof (guint64));
   primary->answered = nf_answered_new ();
   primary->adopter = nf_adopter_new (primary);
@@ -65,6 +69,7 @@ nf_primary_new (NfShare *share, GError **error)
 void
 nf_primary_free (NfPrimary *primary)
 {
+  nf_primary_check_cancel (primary);
   nf_life_end (primary->life); /* waits for the jobs that run */
   nf_waits_free (primary->waits);
   nf_primary_close_clean (primary);

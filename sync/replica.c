@@ -193,6 +193,7 @@ nf_replica_settle (NfReplica *replica)
       publish_soon (replica);
       return;
     }
+  gboolean room;
   do
     {
       nf_replica_run_ready (replica);
@@ -200,9 +201,11 @@ nf_replica_settle (NfReplica *replica)
       nf_replica_run_ready (replica);
       nf_check_pump (replica->check);
       nf_heal_pump (replica->heal);
-      nf_transfers_pump (replica->transfers);
+      /* What ended may have been the last that anybody sends a message for: what waits for its place begins now. */
+      room
+          = nf_transfers_pump (replica->transfers) && nf_index_suspects (replica->share->index) > 0;
     }
-  while (replica->ready.length > 0 && !nf_replica_gated (replica));
+  while (room || (replica->ready.length > 0 && !nf_replica_gated (replica)));
   nf_replica_sweep_stamps (replica);
   nf_replica_bury (replica);
   if (replica->parted && nf_index_suspects (replica->share->index) == 0)

@@ -401,12 +401,15 @@ switch_all (NfTransfers *transfers)
       switch_first (transfers, due->pdata[i]);
 }
 
-void
+gboolean
 nf_transfers_pump (NfTransfers *transfers)
 {
-  if (g_hash_table_size (transfers->by_fid) == 0)
-    return;
+  guint before = g_hash_table_size (transfers->by_fid);
+
+  if (before == 0)
+    return FALSE;
   switch_all (transfers);
   if (transfers->replica->subscribed)
     nf_transfers_ask (transfers);
+  return g_hash_table_size (transfers->by_fid) < before;
 }

@@ -74,8 +74,8 @@ int nf_transfers_heal (NfTransfers *transfers, NfFid fid);
 /* FETCHED, HASHED. */
 void nf_transfers_fetched (NfTransfers *transfers, const NfMsg *msg);
 void nf_transfers_hashed (NfTransfers *transfers, const NfMsg *msg);
-/* Asks for more, and switches in what is complete. */
-void nf_transfers_pump (NfTransfers *transfers);
+/* Asks for more, and switches in what is complete. TRUE if that ended any, so that there is room for others. */
+gboolean nf_transfers_pump (NfTransfers *transfers);
 /* What was asked for will not come: the link is gone. */
 void nf_transfers_unask (NfTransfers *transfers);
 /* Those that failed may be tried again. */

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -123,18 +124,33 @@ ended (gpointer data, int status, const NfCheckCounts *counts)
 }
 
 static void
-check (World *world, const char *path, gboolean repair, gboolean content)
+check_at (World *world, NfSimSite *site, const char *path, const NfCheckOptions *options)
 {
-  const NfCheckOptions options = { repair, content };
   const NfCheckEvents events = { found, ended };
 
   g_hash_table_remove_all (world->found);
   world->ended = FALSE;
   world->n_left = 0;
-  cr_assert_eq (nf_share_check (world->replica->share, path, &options, &events, world), 0);
+  cr_assert_eq (nf_share_check (site->share, path, options, &events, world), 0);
   for (int i = 0; i < 200 && !world->ended; i++)
     nf_sim_run (world->sim, 1000);
   cr_assert (world->ended, "the comparison doesn't end");
+}
+
+static void
+check (World *world, const char *path, gboolean repair, gboolean content)
+{
+  const NfCheckOptions options = { .repair = repair, .content = content };
+
+  check_at (world, world->replica, path, &options);
+}
+
+static void
+check_primary (World *world, const char *path, gboolean repair, gboolean allow_delete)
+{
+  const NfCheckOptions options = { .repair = repair, .allow_delete = allow_delete };
+
+  check_at (world, world->primary, path, &options);
 }
 
 static void
@@ -279,11 +295,10 @@ Test (check, only_what_was_asked_for_is_compared)
 
 Test (check, what_cannot_be_done_is_refused)
 {
-  const NfCheckOptions options = { FALSE, FALSE };
+  const NfCheckOptions options = { .repair = FALSE };
   const NfCheckEvents events = { found, ended };
   World *world = world_new ();
 
-  cr_assert_eq (nf_share_check (world->primary->share, "", &options, &events, world), -EOPNOTSUPP);
   cr_assert_eq (nf_share_check (world->replica->share, "sub/none", &options, &events, world),
                 -ENOENT);
   cr_assert_eq (nf_share_check (world->replica->share, "", &options, &events, world), 0);
@@ -294,5 +309,128 @@ Test (check, what_cannot_be_done_is_refused)
   nf_sim_run (world->sim, 2000);
   cr_assert_eq (nf_share_check (world->replica->share, "", &options, &events, world),
                 -EHOSTUNREACH);
+  world_free (world);
+}
+
+/* ---- at the primary ---- */
+
+static void
+move (const char *dir, const char *from, const char *to)
+{
+  g_autofree char *a = path_in (dir, from);
+  g_autofree char *b = path_in (dir, to);
+
+  cr_assert_eq (rename (a, b), 0, "%s to %s: %s", from, to, g_strerror (errno));
+}
+
+static void
+drop (const char *dir, const char *name)
+{
+  g_autofree char *path = path_in (dir, name);
+
+  cr_assert_eq (remove (path), 0);
+}
+
+static void
+work_behind (const char *dir)
+{
+  g_autofree char *plain = path_in (dir, "plain");
+  g_autofree char *hard = path_in (dir, "hard");
+
+  make_dir (dir, "new");
+  put_file (dir, "new/file", 'n', 300);
+  move (dir, "sub/deep", "deeper");
+  move (dir, "sub/one", "full/uno");
+  cr_assert_eq (link (plain, hard), 0);
+  drop (dir, "sub/two");
+  drop (dir, "full/inner");
+  drop (dir, "link");
+  /* Each takes the other's name. */
+  move (dir, "sub", "sub.tmp");
+  move (dir, "full", "sub");
+  move (dir, "sub.tmp", "full");
+}
+
+Test (check, what_was_done_behind_the_primary_is_taken_over)
+{
+  World *world = world_new ();
+  g_autofree char *before = nf_sim_describe_dir (world->dirs[1]);
+
+  check_primary (world, "", TRUE, FALSE);
+  cr_assert_eq (world->counts.found, 0);
+  work_behind (world->dirs[0]);
+  check_primary (world, "", FALSE, FALSE);
+  cr_assert_eq (world->status, 0);
+  expect_found (world, "new", "foreign");
+  expect_found (world, "deeper", "moved");
+  expect_found (world, "hard", "moved");
+  cr_assert_geq (world->counts.found, 6);
+  cr_assert_eq (world->counts.left, world->counts.found);
+  nf_sim_run (world->sim, 5000);
+  g_autofree char *untouched = nf_sim_describe_dir (world->dirs[1]);
+  cr_assert_str_eq (untouched, before, "it was only to be looked at");
+
+  check_primary (world, "", TRUE, FALSE);
+  cr_assert_eq (world->status, 0);
+  cr_assert_eq (world->counts.left, 0);
+  nf_sim_run (world->sim, 20000);
+  expect_equal (world);
+  check_primary (world, "", TRUE, FALSE);
+  cr_assert_eq (world->counts.found, 0);
+  check (world, "", FALSE, TRUE);
+  cr_assert_eq (world->counts.found, 0);
+  world_free (world);
+}
+
+Test (check, only_where_it_was_asked_for_something_is_taken_over)
+{
+  World *world = world_new ();
+
+  put_file (world->dirs[0], "sub/new", 'n', 5);
+  put_file (world->dirs[0], "other", 'n', 5);
+  drop (world->dirs[0], "sub/two");
+  drop (world->dirs[0], "plain");
+  check_primary (world, "sub", TRUE, FALSE);
+  expect_found (world, "sub/new", "foreign");
+  expect_found (world, "sub/two", "removed");
+  cr_assert_eq (world->counts.found, 2);
+  world_free (world);
+}
+
+/* An emptied disk isn't somebody's wish to empty all others. */
+Test (check, much_that_is_gone_goes_elsewhere_only_when_confirmed)
+{
+  enum
+  {
+    MANY = 1100
+  };
+  World *world = world_new ();
+
+  make_dir (world->dirs[0], "many");
+  for (int i = 0; i < MANY; i++)
+    {
+      g_autofree char *name = g_strdup_printf ("many/%d", i);
+      put_file (world->dirs[0], name, 'm', 1);
+    }
+  check_primary (world, "", TRUE, FALSE);
+  nf_sim_run (world->sim, 20000);
+  expect_equal (world);
+  for (int i = 0; i < MANY; i++)
+    {
+      g_autofree char *name = g_strdup_printf ("many/%d", i);
+      drop (world->dirs[0], name);
+    }
+  g_autofree char *before = nf_sim_describe_dir (world->dirs[1]);
+  check_primary (world, "", TRUE, FALSE);
+  cr_assert_eq (world->counts.found, MANY);
+  cr_assert_eq (world->counts.left, MANY);
+  nf_sim_run (world->sim, 20000);
+  g_autofree char *after = nf_sim_describe_dir (world->dirs[1]);
+  cr_assert_str_eq (after, before);
+  check_primary (world, "", TRUE, TRUE);
+  cr_assert_eq (world->counts.left, 0);
+  nf_sim_run (world->sim, 20000);
+  g_autofree char *many = path_in (world->dirs[1], "many/5");
+  cr_assert (!g_file_test (many, G_FILE_TEST_EXISTS));
   world_free (world);
 }

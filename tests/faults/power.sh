@@ -6,6 +6,8 @@
 # so.
 # shellcheck source=tests/sites/stage.sh
 . "$(dirname "$0")/../sites/stage.sh"
+# shellcheck source=tests/sites/load.sh
+. "$(dirname "$0")/../sites/load.sh"
 
 # Mounts, and what the machine calls its boot, are this test's alone.
 if [ -z "${NF_OWN_MOUNTS:-}" ]; then
@@ -74,46 +76,19 @@ wait_in_step
 export NF_WORK_MAY_FAIL='EHOSTUNREACH ENOTCONN ECONNABORTED EIO ESTALE'
 round=0
 
-# found KIND MUST: those of this round that were acknowledged, at each site.
-found ()
-{
-  local kind=$1 must=$2 site reader names=$NF_TMP/names
-  for site in london nyc tokyo; do
-    grep -h "^$site-" "$NF_TMP/job-$kind-$site" | grep -v : >"$names"
-    for reader in london nyc tokyo; do
-      if [ "$must" = 1 ]; then
-        "$NF_WORK" acked-read "$(at "$reader")/acked" "$names" >"$NF_TMP/found" ||
-          fail "of what was $kind at $site, read at $reader"
-      fi
-    done
-    say "  $kind at $site: $(wc -l <"$names") acknowledged, $(
-      cd "$(backing london projects)/acked" && xargs -r ls 2>/dev/null <"$names" | wc -l) there"
-  done
-}
-
 round ()
 {
   local site must=1
   round=$((round + 1))
-  for site in london nyc tokyo; do
-    job "random-$site" "$NF_WORK" random "$(at "$site")/tree" $((seed + round)) 100000 "$site"
-    job "acked-$site" "$NF_WORK" acked-write "$(at "$site")/acked" "$site-$round" 100000
-    job "synced-$site" "$NF_WORK" acked-write "$(at "$site")/acked" "$site-synced-$round" 100000 sync
-  done
-  under_way () { [ "$(wc -l <"$NF_TMP/job-acked-nyc")" -ge "$(long 30 100)" ] && [ -s "$NF_TMP/job-synced-tokyo" ]; }
-  wait_for 90 under_way || fail 'the load does not start'
+  load_start "$round" "$(long 30 100)"
   power_cut "$@"
   for site in "$@"; do site_start "$site"; done
-  for site in london nyc tokyo; do
-    job_runs "random-$site" && job_kill "random-$site"
-    job_kill "acked-$site"
-    job_kill "synced-$site"
-  done
+  load_stop
   wait_in_step 90
-  found synced 1
+  load_found synced 1
   # What wasn't synced may be lost with the primary's power, where no other site had it yet.
   case " $* " in *' london '*) must=0 ;; esac
-  found acked $must
+  load_found acked "$must"
   trees_equal projects || fail "the trees differ after the power cut of $*"
   for site in nyc tokyo; do
     site_nearfs "$site" fsck -n --content /projects >"$NF_TMP/fsck" || { cat "$NF_TMP/fsck"; fail "fsck at $site"; }

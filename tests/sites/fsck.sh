@@ -14,12 +14,13 @@ head -c 3000000 /dev/urandom >"$(at london)/large"
 wait_in_step 120
 here=$(backing tokyo projects)
 
-# fsck STATUS ARG…: its output is in $out.
+# fsck STATUS ARG…: at $fsck_at; its output is in $out.
+fsck_at=tokyo
 fsck ()
 {
   local wanted=$1 rc
   shift
-  out=$(bounded 120 "$NEARFS" fsck --config "$NF_TMP/tokyo/site.conf" "$@" 2>&1)
+  out=$(bounded 120 "$NEARFS" fsck --config "$NF_TMP/$fsck_at/site.conf" "$@" 2>&1)
   rc=$?
   [ "$rc" -eq "$wanted" ] || fail "fsck $*: status $rc instead of $wanted: $out"
 }
@@ -110,9 +111,30 @@ site_start tokyo
 wait_in_step 60
 step 'a site that was down is repaired by a daemon of its own for that time'
 
+# Behind the primary's proxy.
+there=$(backing london projects)
+mkdir "$there/behind"
+printf 'made behind\n' >"$there/behind/file"
+mv "$there/odd/many" "$there/many-moved"
+rm "$there/large"
+fsck_at=london
+fsck 4 -n projects
+names behind foreign
+names many-moved moved
+names large removed
+[ -e "$(at tokyo)/large" ] || fail 'fsck -n has removed something'
+fsck 1 -y projects
+grep -q 'are taken over$' <<<"$out" || fail "no summary: $out"
+wait_in_step 60
+expect 'at tokyo' "$(cat "$(at tokyo)/behind/file")" 'made behind'
+[ ! -e "$(at nyc)/large" ] && [ -e "$(at nyc)/many-moved/08" ] || fail 'nyc has not followed'
+fsck 0 -n projects
+fsck_at=tokyo
+fsck 0 -n --content projects
+check_all 90
+step "what was done behind the primary's proxy is at all sites"
+
 # The wrong things.
-out=$(site_nearfs london fsck projects 2>&1) && fail 'fsck at the primary has succeeded'
-grep -q 'has no replica here' <<<"$out" || fail "at the primary: $out"
 fsck 16 --nonsense
 fsck 16 -n -y projects
 fsck 8 -n /nowhere
