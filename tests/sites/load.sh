@@ -9,7 +9,7 @@ load_start ()
 {
   local round=$1 files=$2 site
   for site in london nyc tokyo; do
-    job "random-$site" "$NF_WORK" random "$(at "$site")/tree" $((seed + round)) 100000 "$site"
+    job "random-$site" "$NF_WORK" random "$(at "$site")/tree" $((${seed:?} + round)) 100000 "$site"
     job "acked-$site" "$NF_WORK" acked-write "$(at "$site")/acked" "$site-$round" 100000
     job "synced-$site" "$NF_WORK" acked-write "$(at "$site")/acked" "$site-synced-$round" 100000 sync
   done
