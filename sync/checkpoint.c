@@ -5,32 +5,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define SENTINEL "sentinel"
+#define NOTE "checkpoint"
 #define NS_PER_S G_GINT64_CONSTANT (1000000000)
-
-static guint64
-get_number (NfShare *share, const char *key, guint64 otherwise)
-{
-  g_autoptr (GBytes) bytes = nf_index_get_meta (share->index, key);
-  guint64 value;
-
-  if (!bytes || g_bytes_get_size (bytes) != sizeof value)
-    return otherwise;
-  memcpy (&value, g_bytes_get_data (bytes, NULL), sizeof value);
-  return GUINT64_FROM_LE (value);
-}
-
-static int
-set_number (NfShare *share, const char *key, guint64 value)
-{
-  guint64 stored = GUINT64_TO_LE (value);
-
-  return nf_index_set_meta (share->index, key, nf_slice (&stored, sizeof stored));
-}
 
 /* 0 or -errno. */
 static int
@@ -51,22 +33,40 @@ touch_sentinel (NfShare *share, gint64 *ret_ctime)
   return err;
 }
 
+/* In a file of its own, since what a power cut leaves of the index may be a copy from before the checkpoint. */
 static int
-note (NfShare *share, guint64 mark, gint64 time)
+note_on_disk (NfShare *share, guint64 mark, gint64 time)
 {
-  int err = nf_index_begin (share->index);
+  g_autofree char *text
+      = g_strdup_printf ("%" G_GUINT64_FORMAT " %" G_GINT64_FORMAT "\n", mark, time);
+  int dir_fd = nf_tree_hidden_fd (share->tree);
+  ssize_t len = (ssize_t)strlen (text);
+  int fd
+      = openat (dir_fd, NOTE ".tmp", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+  int err = 0;
 
-  if (err != 0)
-    return err;
-  err = set_number (share, "durable", mark);
-  if (err == 0)
-    err = set_number (share, "sentinel", (guint64)time);
-  int committed = nf_index_commit (share->index);
-  return err != 0 ? err : committed;
+  if (fd < 0)
+    return -errno;
+  errno = ENOSPC;
+  if (write (fd, text, (gsize)len) != len || fsync (fd) != 0)
+    err = -errno;
+  (void)close (fd);
+  if (err == 0 && (renameat (dir_fd, NOTE ".tmp", dir_fd, NOTE) != 0 || fsync (dir_fd) != 0))
+    err = -errno;
+  return err;
 }
 
-int
-nf_checkpoint_make (NfShare *share, guint64 mark)
+static int
+note_in_index (NfShare *share, guint64 mark)
+{
+  guint64 stored = GUINT64_TO_LE (mark);
+  int err = nf_index_set_meta (share->index, "durable", nf_slice (&stored, sizeof stored));
+
+  return err != 0 ? err : nf_index_sync (share->index);
+}
+
+static int
+make (NfShare *share, guint64 mark)
 {
   gint64 time = 0;
   int err = touch_sentinel (share, &time);
@@ -76,18 +76,48 @@ nf_checkpoint_make (NfShare *share, guint64 mark)
   if (err == 0 && syncfs (nf_tree_hidden_fd (share->tree)) != 0)
     err = -errno;
   if (err == 0)
-    err = note (share, mark, time);
-  return err != 0 ? err : nf_index_sync (share->index);
+    err = note_on_disk (share, mark, time);
+  return err != 0 ? err : note_in_index (share, mark);
+}
+
+int
+nf_checkpoint_make (NfShare *share, guint64 mark)
+{
+  pthread_mutex_lock (&share->checkpoint_lock);
+  int err = make (share, mark);
+  pthread_mutex_unlock (&share->checkpoint_lock);
+  return err;
 }
 
 guint64
-nf_checkpoint_mark (NfShare *share)
+nf_checkpoint_index_mark (NfShare *share)
 {
-  return get_number (share, "durable", 0);
+  g_autoptr (GBytes) bytes = nf_index_get_meta (share->index, "durable");
+  guint64 value;
+
+  if (!bytes || g_bytes_get_size (bytes) != sizeof value)
+    return 0;
+  memcpy (&value, g_bytes_get_data (bytes, NULL), sizeof value);
+  return GUINT64_FROM_LE (value);
 }
 
-gint64
-nf_checkpoint_time (NfShare *share)
+NfCheckpoint
+nf_checkpoint_last (NfShare *share)
 {
-  return (gint64)get_number (share, "sentinel", (guint64)G_MININT64);
+  NfCheckpoint checkpoint = { 0, G_MININT64 };
+  int fd = openat (nf_tree_hidden_fd (share->tree), NOTE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  char text[64] = "";
+  char *end = NULL;
+
+  if (fd < 0)
+    return checkpoint;
+  ssize_t len = read (fd, text, sizeof text - 1);
+  (void)close (fd);
+  text[MAX (len, 0)] = '\0';
+  guint64 mark = g_ascii_strtoull (text, &end, 10);
+  if (*end != ' ' || !strchr (end, '\n'))
+    return checkpoint; /* as if there were none: more is looked at */
+  checkpoint.mark = mark;
+  checkpoint.time = g_ascii_strtoll (end, NULL, 10);
+  return checkpoint;
 }

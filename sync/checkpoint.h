@@ -9,7 +9,14 @@
 /* Brings journal, tree and index of SHARE to the disk, with MARK as the seq up to which all had been done before. Takes
  * as long as the disk needs. Thread: any. 0 or -errno. */
 int nf_checkpoint_make (NfShare *share, guint64 mark);
-/* The mark of the last one that the index knows of; 0 if there is none. */
-guint64 nf_checkpoint_mark (NfShare *share);
-/* What was changed since then has this ctime (ns) or a later one; G_MININT64 if there is none. */
-gint64 nf_checkpoint_time (NfShare *share);
+/* The mark of the last one that the index knows of, as old as the index is; 0 if there is none. */
+guint64 nf_checkpoint_index_mark (NfShare *share);
+
+typedef struct
+{
+  guint64 mark; /* all ops up to this one are on the disk */
+  gint64
+      time; /* what was changed since then has this ctime (ns) or a later one; G_MININT64: may have any */
+} NfCheckpoint;
+
+NfCheckpoint nf_checkpoint_last (NfShare *share);

@@ -336,6 +336,13 @@ pump_files (NfHeal *heal)
     heal_file (heal, fid);
 }
 
+static gboolean
+is_idle (NfHeal *heal)
+{
+  return heal->todo.length == 0 && g_hash_table_size (heal->jobs) == 0 && heal->files.length == 0
+         && heal->at_end && nf_transfers_healing (heal->replica->transfers) == 0;
+}
+
 void
 nf_heal_pump (NfHeal *heal)
 {
@@ -347,6 +354,9 @@ nf_heal_pump (NfHeal *heal)
     scan (heal);
   pump_listings (heal);
   pump_files (heal);
+  /* Whatever nobody has told us of is found by looking through all once more. */
+  if (is_idle (heal))
+    nf_replica_retry_later (replica);
 }
 
 void

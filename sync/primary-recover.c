@@ -190,19 +190,15 @@ rebuild_answers (NfPrimary *primary)
 
 /* ---- opening ---- */
 
-/* This machine has been started anew since the share was open. */
+/* This machine has been started anew since the share was open: BOOT is another one. */
 static gboolean
-rebooted (NfPrimary *primary)
+rebooted (NfPrimary *primary, NfSlice boot)
 {
   g_autoptr (GBytes) then = nf_index_get_meta (primary->share->index, "boot");
-  const NfBootId now = nf_boot_id ();
-  NfSlice id = nf_slice_str (now.str);
 
-  if (then && id.len > 0
-      && nf_slice_equal (id, nf_slice (g_bytes_get_data (then, NULL), g_bytes_get_size (then))))
-    return FALSE;
-  (void)nf_index_set_meta (primary->share->index, "boot", id); /* else: looked at once more */
-  return TRUE;
+  return !then || boot.len == 0
+         || !nf_slice_equal (boot,
+                             nf_slice (g_bytes_get_data (then, NULL), g_bytes_get_size (then)));
 }
 
 static void
@@ -263,24 +259,24 @@ open_unclean (NfPrimary *primary, gboolean reboot)
 {
   guint64 last = nf_journal_last (primary->share->journal).seq;
   guint64 done = MIN (nf_primary_get_meta (primary, "done", 0), last);
-  guint64 durable = nf_checkpoint_mark (primary->share);
+  guint64 durable = nf_checkpoint_index_mark (primary->share);
+  NfCheckpoint checkpoint = nf_checkpoint_last (primary->share);
   guint64 from = reboot ? MIN (durable, done) : done;
   gboolean fresh = last == 0;
   int err;
 
   from = MAX (from, nf_journal_first (primary->share->journal).seq);
   start_order (primary, from);
-  gint64 since = nf_checkpoint_time (primary->share);
   if (reboot && !fresh)
     {
       primary->lossy_epoch = primary->epoch + 1; /* the one that begins here */
-      primary->lossy_seq = durable;
+      primary->lossy_seq = checkpoint.mark;
     }
-  err = nf_primary_redo (primary, from, reboot);
+  err = nf_primary_redo (primary, from, reboot, checkpoint.mark);
   if (err == 0)
     err = begin_reign (primary);
   if (err == 0 && reboot && !fresh)
-    err = look_through (primary, since);
+    err = look_through (primary, checkpoint.time);
   if (err == 0 && (fresh || nf_primary_get_meta (primary, "adopting", 0) != 0))
     nf_adopter_scan (primary->adopter, NF_FID_ROOT, TRUE);
   return err;
@@ -305,7 +301,8 @@ nf_primary_recover (NfPrimary *primary, GError **error)
 {
   NfShare *share = primary->share;
   NfPosition last = nf_journal_last (share->journal);
-  gboolean reboot = rebooted (primary);
+  const NfBootId boot = nf_boot_id ();
+  gboolean reboot = rebooted (primary, nf_slice_str (boot.str));
   gboolean clean = last.seq > 0 && nf_primary_get_meta (primary, "clean", 0) == last.seq;
   int err;
 
@@ -315,12 +312,15 @@ nf_primary_recover (NfPrimary *primary, GError **error)
   err = clean ? open_clean (primary, last.seq) : open_unclean (primary, reboot);
   if (err != 0)
     {
-      g_set_error (error, G_IO_ERROR, g_io_error_from_errno (-err),
+      /* Not by its own code: that something wasn't found isn't that the share isn't here. */
+      g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED,
                    "Can't recover the share %s in %s: %s", share->conf.name, share->conf.dir,
                    g_strerror (-err));
       return FALSE;
     }
   rebuild_answers (primary);
+  /* Only now: whoever is killed before looks once more. */
+  (void)nf_index_set_meta (share->index, "boot", nf_slice_str (boot.str));
   pthread_mutex_lock (&share->lock);
   share->epoch = primary->epoch;
   pthread_mutex_unlock (&share->lock);

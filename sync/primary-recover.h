@@ -4,5 +4,5 @@
 #include "sync/primary-internal.h"
 
 /* primary-redo.c: settles the records after FROM, which may or may not have had their effect. REBOOT: the machine was
- * started anew, so that the disk may lack what was done last. 0 or -errno. */
-int nf_primary_redo (NfPrimary *primary, guint64 from, gboolean reboot);
+ * started anew, so that the disk may lack what was done last, but not what was up to op ON_DISK. 0 or -errno. */
+int nf_primary_redo (NfPrimary *primary, guint64 from, gboolean reboot, guint64 on_disk);

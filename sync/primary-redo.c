@@ -31,6 +31,7 @@ typedef struct
 {
   NfPrimary *primary;
   gboolean reboot;
+  guint64 on_disk;     /* after a reboot: ops up to here can't be lost */
   GArray *items;       /* of Item */
   GHashTable *aborted; /* seqs */
   NfExec exec;
@@ -91,9 +92,10 @@ find_finished (Redo *redo)
       NfFid fids[5];
       guint n = objects_of (&item->record, fids);
       item->aborted = g_hash_table_contains (redo->aborted, &item->seq);
+      item->finished = redo->reboot && item->seq <= redo->on_disk;
       for (guint j = 0; j < n; j++)
         if (g_hash_table_contains (later, &fids[j]))
-          item->finished = !redo->reboot;
+          item->finished = item->finished || !redo->reboot;
       for (guint j = 0; j < n; j++)
         g_hash_table_add (later, g_memdup2 (&fids[j], sizeof (NfFid)));
     }
@@ -422,13 +424,15 @@ redo_item (Redo *redo, guint at)
 }
 
 int
-nf_primary_redo (NfPrimary *primary, guint64 from, gboolean reboot)
+nf_primary_redo (NfPrimary *primary, guint64 from, gboolean reboot, guint64 on_disk)
 {
   static const NfCallHead nobody;
   g_autoptr (GArray) items = g_array_new (FALSE, TRUE, sizeof (Item));
   g_autoptr (GHashTable) aborted
       = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
-  Redo redo = { .primary = primary, .reboot = reboot, .items = items, .aborted = aborted };
+  Redo redo = {
+    .primary = primary, .reboot = reboot, .on_disk = on_disk, .items = items, .aborted = aborted
+  };
 
   g_array_set_clear_func (items, item_clear);
   int err = nf_journal_read (primary->share->journal, from, take_item, &redo);

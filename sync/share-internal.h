@@ -49,6 +49,8 @@ struct NfShare
   /* At a replica: an op on a file's content is applied (write) while nobody here reads it (read). By fid. Innermost. */
   pthread_rwlock_t content[NF_CONTENT_LOCKS];
 
+  pthread_mutex_t checkpoint_lock; /* one checkpoint at a time; outermost */
+
   pthread_mutex_t lock; /* guards what follows */
   guint64 epoch;        /* the primary's reign that we know of */
   gboolean connected;   /* to the primary */

@@ -116,6 +116,7 @@ nf_share_open (const NfShareConf *conf, NfHost *host, GError **error)
   share->host = host;
   share->conf = conf_copy (conf);
   pthread_mutex_init (&share->lock, NULL);
+  pthread_mutex_init (&share->checkpoint_lock, NULL);
   init_content_locks (share);
   share->strands = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, strand_free);
   share->opens = nf_opens_new (share);
@@ -158,6 +159,7 @@ nf_share_close (NfShare *share)
   conf_clear (&share->conf);
   for (guint i = 0; i < NF_CONTENT_LOCKS; i++)
     pthread_rwlock_destroy (&share->content[i]);
+  pthread_mutex_destroy (&share->checkpoint_lock);
   pthread_mutex_destroy (&share->lock);
   g_free (share);
 }

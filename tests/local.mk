@@ -101,6 +101,10 @@ unit_tests += tests/test-check
 tests_test_check_SOURCES = tests/test-check.c $(SIM)
 tests_test_check_LDADD = $(SYNC_UNIT)
 
+unit_tests += tests/test-power
+tests_test_power_SOURCES = tests/test-power.c $(SIM)
+tests_test_power_LDADD = $(SYNC_UNIT)
+
 unit_tests += tests/test-pair
 tests_test_pair_SOURCES = tests/test-pair.c $(SIM)
 tests_test_pair_LDADD = $(SYNC_UNIT)

@@ -96,7 +96,8 @@ round ()
   step "the power of $* was cut: all equal"
 }
 
-for victim in $(long 'nyc london all' 'nyc london all tokyo london all london'); do
+# NF_VICTIMS: others, to look for something.
+for victim in ${NF_VICTIMS:-$(long 'nyc london all' 'nyc london all tokyo london all london')}; do
   if [ "$victim" = all ]; then round london nyc tokyo; else round "$victim"; fi
 done
 check_all 90

@@ -440,11 +440,14 @@ link_rate () { link_ctl "$1" "$2" rate "$3"; }
 # Until all replicas of all shares have what their primaries have.
 wait_in_step ()
 {
-  local name primary
+  local name primary site
   for name in "${!NF_SHARES[@]}"; do
     primary=${NF_PRIMARY[$name]}
     site_nearfs "$primary" wait --sites all --timeout $((${1:-60} * NF_SLOW)) "${NF_SHARES[$name]}" ||
-      fail "share $name isn't in step everywhere"
+      {
+        for site in "${SITES[@]}"; do site_nearfs "$site" status >&2; done
+        fail "share $name isn't in step everywhere"
+      }
   done
 }
 
