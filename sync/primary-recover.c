@@ -313,9 +313,8 @@ nf_primary_recover (NfPrimary *primary, GError **error)
   if (err != 0)
     {
       /* Not by its own code: that something wasn't found isn't that the share isn't here. */
-      g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED,
-                   "Can't recover the share %s in %s: %s", share->conf.name, share->conf.dir,
-                   g_strerror (-err));
+      g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED, "Can't recover the share %s in %s: %s",
+                   share->conf.name, share->conf.dir, g_strerror (-err));
       return FALSE;
     }
   rebuild_answers (primary);
