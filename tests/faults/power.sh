@@ -15,6 +15,11 @@ if [ -z "${NF_OWN_MOUNTS:-}" ]; then
   NF_OWN_MOUNTS=1 exec unshare --mount --propagation private "$0" "$@"
 fi
 
+# What other tests have mounted isn't kept mounted by this namespace.
+while read -r _ mountpoint type _; do
+  [ "$type" != fuse.nearfs ] || umount -l "$mountpoint"
+done </proc/self/mounts
+
 BOOT_ID=/proc/sys/kernel/random/boot_id
 DISKS=()
 
