@@ -204,13 +204,16 @@ epoch_is_old (const NfMsg *answer)
   return answer->answer.value == 1 && nf_status_to_errno (answer->answer.status) == ESTALE;
 }
 
-/* Did the primary do something else than the caller of a buffered SETATTR was told? */
+/* Did the primary do something else than the caller of a buffered call was told? (It takes our clock for a write only
+ * where that is near its own, which it isn't when the write was sent again after a cut.) */
 static gboolean
 differs (const NfPending *pending, const NfAttr *attr)
 {
   const NfMsg *msg = pending->msg;
   guint32 mask = msg->type == NF_MSG_SETATTR ? msg->setattr.mask : 0;
 
+  if (msg->type == NF_MSG_WRITE)
+    return attr->mtime != msg->head.clock;
   return ((mask & NF_SET_MODE) && ((attr->mode ^ msg->setattr.attr.mode) & 07777) != 0)
          || ((mask & NF_SET_MTIME_NOW) && attr->mtime != msg->head.clock);
 }
