@@ -14,6 +14,11 @@
  * name, so that what is below it can be found by fid. Then the index: names that lead nowhere are removed, the deepest
  * first. Each is looked at once more under the locks before anything is said of it. */
 
+/* So many entries that are gone may have been removed by somebody. More is a disk that isn't what it was: that has to be
+ * confirmed before the other sites remove them, too. */
+#define LOST_MAX 1000
+#define LOST_PART 100 /* of all: 1 % */
+
 typedef struct
 {
   NfPrimary *primary;
@@ -90,6 +95,25 @@ tell_kernel_of (Audit *audit, NfFid fid)
   nf_apply_invalidate (audit->primary->share, NF_INVAL_DATA, fid, 0, 0);
 }
 
+/* ---- what is being done just now ---- */
+
+/* What differs may be a change under way, which holds the locks until the index has it, too: so it is looked at again
+ * under them. FID: NF_FID_NONE for what the index doesn't know. */
+static gboolean
+is_still_unnamed (Audit *audit, NfFid parent, NfSlice name, NfFid fid)
+{
+  NfShare *share = audit->primary->share;
+  NfFid fids[2] = { parent, fid };
+  NfLockSet locks;
+  NfAttr attr;
+
+  nf_locks_take (&audit->primary->locks, fids, 2, &locks);
+  gboolean still = nf_tree_lookup (share->tree, parent, name, &attr, NULL) == 0 && attr.fid == fid
+                   && (fid == NF_FID_NONE || !nf_index_has_name (share->index, fid, parent, name));
+  nf_locks_give (&audit->primary->locks, &locks);
+  return still;
+}
+
 /* ---- what is in the tree ---- */
 
 typedef struct
@@ -119,9 +143,7 @@ say_name (NfExec *exec, const NfAttr *attr, const Place *from, NfFid parent, NfS
   if (err != 0)
     return err;
   if (leaves)
-    {
-      (void)nf_index_drop_name (index, attr->fid, from->parent, old, NULL);
-    }
+    (void)nf_index_drop_name (index, attr->fid, from->parent, old, NULL);
   err = nf_index_add_name (index, attr->fid, parent, name);
   if (err != 0)
     {
@@ -231,7 +253,7 @@ look_at_known (Audit *audit, NfFid dir, NfSlice name, NfListed *entry)
   gboolean is_dir = S_ISDIR (entry->attr.mode);
   int err = 0;
 
-  if (!nf_index_has_name (share->index, fid, dir, name))
+  if (!nf_index_has_name (share->index, fid, dir, name) && is_still_unnamed (audit, dir, name, fid))
     {
       audit->counts->names++;
       tell (audit, NF_AUDIT_NAME, dir, name);
@@ -254,6 +276,8 @@ look_at_foreign (Audit *audit, NfFid dir, NfSlice name, NfListed *entry)
 {
   int err = 0;
 
+  if (!is_still_unnamed (audit, dir, name, NF_FID_NONE))
+    return 0;
   audit->counts->foreign++;
   tell (audit, NF_AUDIT_FOREIGN, dir, name);
   if (audit->options->report_only)
@@ -325,8 +349,23 @@ is_there (NfShare *share, NfFid parent, NfSlice name, NfFid fid, gboolean *ret_t
   int err = nf_tree_lookup (share->tree, parent, name, &attr, NULL);
 
   *ret_taken = err == 0 && attr.fid != fid;
-  /* Whatever else is wrong: it isn't certain that it is lost. */
-  return err == 0 ? attr.fid == fid : or_gone (err) != 0;
+  /* Whatever else is wrong, it isn't certain that it is lost: something may be mounted over it, say. */
+  return err == 0 ? attr.fid == fid : err != -ENOENT && err != -ESTALE && err != -ENOTDIR;
+}
+
+static gboolean
+is_still_lost (Audit *audit, NfFid parent, NfSlice name, NfFid fid)
+{
+  NfShare *share = audit->primary->share;
+  NfFid fids[2] = { parent, fid };
+  NfLockSet locks;
+  gboolean taken;
+
+  nf_locks_take (&audit->primary->locks, fids, 2, &locks);
+  gboolean still = nf_index_has_name (share->index, fid, parent, name)
+                   && !is_there (share, parent, name, fid, &taken);
+  nf_locks_give (&audit->primary->locks, &locks);
+  return still;
 }
 
 static void
@@ -344,7 +383,8 @@ look_for (Audit *audit, NfFid fid)
       gsize len;
       const guint8 *name = g_bytes_get_data (list->pdata[i], &len);
       NfFid parent = g_array_index (parents, NfFid, i);
-      if (is_there (share, parent, nf_slice (name, len), fid, &taken))
+      if (is_there (share, parent, nf_slice (name, len), fid, &taken)
+          || !is_still_lost (audit, parent, nf_slice (name, len), fid))
         continue;
       g_autofree char *dir = nf_index_path (share->index, parent);
       if (!is_within (audit, dir, nf_slice (name, len)))
@@ -455,21 +495,23 @@ say_times (Audit *audit)
   static const NfCallHead nobody;
   GHashTableIter iter;
   gpointer key;
+  int err = 0;
 
   g_hash_table_iter_init (&iter, audit->changed);
-  while (g_hash_table_iter_next (&iter, &key, NULL) && audit->err == 0)
+  /* Also of what was done before it was cancelled. */
+  while (g_hash_table_iter_next (&iter, &key, NULL) && err == 0)
     {
       NfFid dir = *(NfFid *)key;
       NfRecord record = { .kind = NF_OP_ATTR, .fid = dir, .mask = NF_SET_MTIME };
       NfExec exec;
-      int err = 0;
       nf_exec_init (&exec, audit->primary, NULL, NULL, NULL, &nobody, NULL);
       nf_exec_lock (&exec, &dir, 1);
       if (nf_tree_stat (audit->primary->share->tree, dir, &record.attr) == 0)
         say (&exec, &record, &err);
       nf_exec_end (&exec);
-      audit->err = err;
     }
+  if (audit->err == 0)
+    audit->err = err;
 }
 
 /* The directory at the path, or the one that has what is there. */
@@ -492,6 +534,12 @@ begin_at (Audit *audit)
     }
   queue_dir (audit, dir);
   return or_gone (err);
+}
+
+guint64
+nf_audit_lost_max (NfPrimary *primary)
+{
+  return MAX (LOST_MAX, nf_index_count (primary->share->index) / LOST_PART);
 }
 
 int

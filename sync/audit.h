@@ -36,6 +36,8 @@ typedef struct
   guint64 newer;
 } NfAuditCounts;
 
+/* For `max_lost`, where nobody has confirmed that they are to go. */
+guint64 nf_audit_lost_max (NfPrimary *primary);
 /* Looks through the whole share; takes as long as that takes, in this thread. Others may work on it meanwhile. COUNTS
  * grow as it goes on. 0, -ECANCELED or another -errno. */
 int nf_primary_audit (NfPrimary *primary, const NfAuditOptions *options, NfAuditCounts *counts);

@@ -8,11 +8,6 @@
 
 #include "sync/audit.h"
 
-/* So many entries that are gone may have been removed by somebody. More is a disk that isn't what it was: that has to be
- * confirmed before the other sites remove them, too. */
-#define LOST_MAX 1000
-#define LOST_PART 100 /* of all: 1 % */
-
 typedef struct
 {
   NfLife *life;
@@ -65,13 +60,11 @@ run (gpointer data)
 
   if (primary)
     {
-      guint64 all = nf_index_count (primary->share->index);
       const NfAuditOptions options
           = { .path = check->path,
               .report_only = !check->options.repair,
               .newer_than = G_MAXINT64,
-              .max_lost
-              = check->options.allow_delete ? G_MAXUINT64 : MAX (LOST_MAX, all / LOST_PART),
+              .max_lost = check->options.allow_delete ? G_MAXUINT64 : nf_audit_lost_max (primary),
               .cancelled = &primary->check_cancelled,
               .found = found,
               .data = check };

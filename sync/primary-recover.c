@@ -237,7 +237,7 @@ begin_reign (NfPrimary *primary)
 static int
 look_through (NfPrimary *primary, gint64 since)
 {
-  const NfAuditOptions options = { .newer_than = since, .max_lost = G_MAXUINT64 };
+  const NfAuditOptions options = { .newer_than = since, .max_lost = nf_audit_lost_max (primary) };
   NfAuditCounts counts;
   int err = nf_primary_audit (primary, &options, &counts);
 
@@ -251,6 +251,13 @@ look_through (NfPrimary *primary, gint64 since)
                     " are said to the other sites as they stand",
                     primary->share->conf.name, counts.entries, counts.foreign, counts.names,
                     counts.lost, counts.newer);
+  if (counts.lost_left > 0)
+    g_log_structured (
+        G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "NF_SHARE", primary->share->conf.name, "MESSAGE",
+        "Share %s: so many entries are gone from %s that the other sites keep theirs. Bring them "
+        "back "
+        "from there or from a backup; if they are to go, run \"nearfs fsck -y --allow-delete %s\"",
+        primary->share->conf.name, primary->share->conf.dir, primary->share->conf.name);
   return bring_to_disk (primary, nf_order_watermark (primary->order));
 }
 

@@ -4,8 +4,10 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -432,5 +434,24 @@ Test (check, much_that_is_gone_goes_elsewhere_only_when_confirmed)
   nf_sim_run (world->sim, 20000);
   g_autofree char *many = path_in (world->dirs[1], "many/5");
   cr_assert (!g_file_test (many, G_FILE_TEST_EXISTS));
+  world_free (world);
+}
+
+/* It is there, only not to be seen. */
+Test (check, what_something_is_mounted_over_is_not_taken_for_removed)
+{
+  if (geteuid () != 0 || unshare (CLONE_NEWNS) != 0
+      || mount (NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+    cr_skip_test ("mounting needs root");
+  World *world = world_new ();
+  g_autofree char *sub = path_in (world->dirs[0], "sub");
+
+  cr_assert_eq (mount ("none", sub, "tmpfs", 0, NULL), 0);
+  check_primary (world, "", TRUE, TRUE);
+  cr_assert_eq (world->status, 0);
+  cr_assert_eq (world->counts.found, 0);
+  cr_assert_eq (umount (sub), 0);
+  nf_sim_run (world->sim, 20000);
+  expect_equal (world);
   world_free (world);
 }

@@ -77,6 +77,10 @@ step 'all that was done to the replica is named, and nothing changed'
 for site in london nyc; do
   job "work-$site" "$NF_WORK" random "$(at "$site")/odd" 7 "$(long 600 6000)" "$site"
 done
+# What is under way is no change behind the proxy.
+fsck_at=london
+for ((i = 0; i < 5; i++)); do fsck 0 -n projects; done
+fsck_at=tokyo
 fsck 1 -y --content projects
 grep -q ' 1[67] differed, all repaired$' <<<"$out" || fail "more or less than was done (of \"odd\" the mtime moves on by itself): $out"
 job_ok work-nyc 120

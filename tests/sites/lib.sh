@@ -494,7 +494,6 @@ trees_equal ()
         say "share $name: < ${NF_PRIMARY[$name]} in its directory, > $site in its $view" >&2
         diff "$first" "$list" | head -n 20 >&2
         bad=1
-        if [ -n "${NF_HOLD-}" ]; then sleep 3; manifest "$place" >"$list.2"; diff "$first" "$list.2" | head -n 20 >&2;  touch "$NF_HOLD"; while [ -e "$NF_HOLD" ]; do sleep 1; done; fi
       fi
     done
   done
