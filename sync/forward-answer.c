@@ -189,7 +189,7 @@ static void
 note_touched (NfForward *forward, const NfMsg *call, const NfMsg *answer, const Touched *touched)
 {
   if (call->type == NF_MSG_FSYNC)
-    nf_forward_note_synced (forward, call->fsync.fid);
+    nf_forward_note_synced (forward, call);
   if (!(nf_msg_flags (call->type) & NF_MSG_CHANGES) || answer->answer.status != 0)
     return;
   for (guint i = 0; i < touched->n_fids; i++)

@@ -16,17 +16,26 @@ typedef struct
   guint64 value;
 } NfForwardDue;
 
+/* The last change of an object that may not be on the primary's disk; see forward-unsynced.c. */
+typedef struct
+{
+  guint64 epoch;
+  guint64 seq;   /* in that reign; 0: there is none */
+  guint64 later; /* in a reign after that; 0: none */
+  gint64 ms;     /* when the last one was answered */
+} NfUnsynced;
+
 struct NfForward
 {
   NfShare *share;
   pthread_mutex_t lock;
   pthread_cond_t drained;
-  NfPendingCalls calls; /* guarded by lock, as all below */
-  GQueue stalled;       /* NfStalled: writes that found the buffer full */
-  guint64 taken_over;   /* how often the tree has taken over what was laid over it */
-  GHashTable *holds;    /* fid → how many files are open for writing here */
-  GHashTable
-      *unsynced; /* fid → what may not be on the primary's disk yet; see forward-unsynced.c */
+  NfPendingCalls calls;     /* guarded by lock, as all below */
+  GQueue stalled;           /* NfStalled: writes that found the buffer full */
+  guint64 taken_over;       /* how often the tree has taken over what was laid over it */
+  GHashTable *holds;        /* fid → how many files are open for writing here */
+  GHashTable *unsynced;     /* fid → NfUnsynced */
+  NfUnsynced unsynced_rest; /* of all that had no place there any more */
   gboolean up;
   gboolean watched; /* a look at the deadlines is due */
   guint64 epoch;    /* that calls are sent in */
@@ -85,8 +94,8 @@ void nf_forward_forget_answered (NfForward *forward, guint64 seq, GArray *invals
 void nf_forward_note_unsynced (NfForward *forward, NfFid fid, guint64 seq);
 /* Fills what MSG, an FSYNC, says of that. */
 void nf_forward_fill_fsync (NfForward *forward, NfMsg *msg);
-/* The primary has answered an FSYNC of FID, whatever it said. */
-void nf_forward_note_synced (NfForward *forward, NfFid fid);
+/* The primary has answered FSYNC, whatever it said. */
+void nf_forward_note_synced (NfForward *forward, const NfMsg *fsync);
 
 /* Without the lock: tells the host and frees. */
 void nf_forward_invalidate_all (NfForward *forward, GArray *invals);

@@ -71,14 +71,14 @@ void
 nf_forward_send_pending (NfForward *forward, NfPending *pending)
 {
   NfShare *share = forward->share;
-  NfMsg msg = *pending->msg;
 
+  if (pending->msg->type == NF_MSG_FSYNC)
+    nf_forward_fill_fsync (forward, pending->msg);
+  NfMsg msg = *pending->msg;
   if (pending->data)
     msg.write.data = nf_slice (pending->data->data, pending->data->len);
   msg.head.epoch = forward->epoch;
   msg.head.acked = nf_pending_acked (&forward->calls);
-  if (msg.type == NF_MSG_FSYNC)
-    nf_forward_fill_fsync (forward, &msg);
   nf_pending_mark_sent (&forward->calls, pending);
   if (!share->host->send (share->host->data, share->conf.primary, pending->bulk, &msg))
     forward->up = FALSE; /* peer_down follows; it is sent again when the link is back */

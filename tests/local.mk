@@ -101,6 +101,10 @@ unit_tests += tests/test-check
 tests_test_check_SOURCES = tests/test-check.c $(SIM)
 tests_test_check_LDADD = $(SYNC_UNIT)
 
+unit_tests += tests/test-unsynced
+tests_test_unsynced_SOURCES = tests/test-unsynced.c
+tests_test_unsynced_LDADD = $(SYNC_UNIT)
+
 unit_tests += tests/test-power
 tests_test_power_SOURCES = tests/test-power.c $(SIM)
 tests_test_power_LDADD = $(SYNC_UNIT)
