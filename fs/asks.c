@@ -11,6 +11,10 @@
 #include "fs/asks.h"
 #include "map/path.h"
 
+/* So long somebody waits for a share that recovers, looking so often. */
+#define RECOVERY_MS (60 * 1000)
+#define RECOVERY_LOOK_MS 200
+
 /* The share that a request names: by its name, or by a path in the mount, in its directory here,
  * or in the namespace. */
 
@@ -47,6 +51,19 @@ share_of_path (NfDaemon *daemon, const char *path)
   return entry ? entry->name : name;
 }
 
+/* A share that will be right in a moment is worth waiting for. */
+static void
+wait_for_recovery (NfDaemon *daemon, NfAsk *ask, const char *name)
+{
+  gint64 left_ms = MIN (nf_ask_number (ask, "timeout_ms", RECOVERY_MS), RECOVERY_MS);
+
+  while (left_ms > 0 && !nf_ask_is_over (ask) && nf_slot_is_recovering (daemon, name))
+    {
+      g_usleep (RECOVERY_LOOK_MS * 1000);
+      left_ms -= RECOVERY_LOOK_MS;
+    }
+}
+
 /* NULL, and the request is answered, if there is no such share. Else it is to be given back. */
 NfSlot *
 nf_asks_share (NfDaemon *daemon, NfAsk *ask)
@@ -62,6 +79,8 @@ nf_asks_share (NfDaemon *daemon, NfAsk *ask)
   else if (path)
     name = g_strdup (share_of_path (daemon, path));
   pthread_rwlock_unlock (&daemon->slots_lock);
+  if (name)
+    wait_for_recovery (daemon, ask, name);
   slot = name ? nf_slot_get (daemon, name) : NULL;
   if (!name)
     nf_ask_fail (ask, "%s is neither a share nor a path in one; \"nearfs status\" lists the shares",

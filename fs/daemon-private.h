@@ -51,6 +51,9 @@ typedef struct
   char *trouble;           /* why it couldn't be opened; NULL */
   gboolean mounted;
 
+  gboolean reopening; /* its share is closed only to be opened again; guarded by slots_lock */
+  gboolean
+      leaving; /* its share is about to be closed: nobody new may use it; guarded by slots_lock */
   /* Guarded by pins_lock. */
   guint pins;
 } NfSlot;
@@ -92,6 +95,7 @@ struct _NfDaemon
   /* Guarded by wake_lock. */
   gboolean stop;
   gboolean reload;
+  gboolean retry;     /* a share is to be opened, or opened again, now */
   gboolean unmounted; /* the mount's thread has ended */
   gboolean drained;   /* what was left is written, or given up */
   GString *lost;      /* what couldn't be written, when drained */
@@ -128,6 +132,8 @@ char *nf_slot_signature (NfDaemon *daemon, NfMap *map, const NfMapShare *entry);
 /* The slot of that name with an open share, which stays open until nf_slot_put(). NULL: there is
  * none. */
 NfSlot *nf_slot_get (NfDaemon *daemon, const char *name);
+/* It takes back what it lost when the machine went down, and will be the primary soon. */
+gboolean nf_slot_is_recovering (NfDaemon *daemon, const char *name);
 void nf_slot_put (NfDaemon *daemon, NfSlot *slot);
 /* Somebody wants to close it: whoever holds it should let go. */
 gboolean nf_slot_is_wanted (NfDaemon *daemon, NfSlot *slot);

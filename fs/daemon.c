@@ -315,10 +315,10 @@ wait_for_work (NfDaemon *daemon, gboolean *ret_reload)
   clock_gettime (CLOCK_MONOTONIC, &until);
   until.tv_sec += NF_DAEMON_RETRY_S;
   pthread_mutex_lock (&daemon->wake_lock);
-  while (!daemon->stop && !daemon->unmounted && !daemon->reload && err == 0)
+  while (!daemon->stop && !daemon->unmounted && !daemon->reload && !daemon->retry && err == 0)
     err = pthread_cond_timedwait (&daemon->wake, &daemon->wake_lock, &until);
   *ret_reload = daemon->reload;
-  daemon->reload = FALSE;
+  daemon->reload = daemon->retry = FALSE;
   gboolean stop = daemon->stop || daemon->unmounted;
   pthread_mutex_unlock (&daemon->wake_lock);
   return !stop;

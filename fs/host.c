@@ -79,6 +79,18 @@ host_telling (gpointer data, NfShare *share)
 }
 
 static void
+host_reopen (gpointer data, NfShare *share)
+{
+  NfDaemon *daemon = data;
+
+  (void)share; /* it is asked */
+  pthread_mutex_lock (&daemon->wake_lock);
+  daemon->retry = TRUE;
+  pthread_cond_signal (&daemon->wake);
+  pthread_mutex_unlock (&daemon->wake_lock);
+}
+
+static void
 host_point (gpointer data, const char *name)
 {
   (void)data;
@@ -99,6 +111,7 @@ nf_daemon_init_host (NfDaemon *daemon)
     .monotonic_ms = host_monotonic_ms,
     .invalidate = host_invalidate,
     .telling = host_telling,
+    .reopen = host_reopen,
     .point = nf_point_init () ? host_point : NULL,
   };
 }

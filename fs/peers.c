@@ -160,14 +160,17 @@ static const char *
 refusal (NfDaemon *daemon, const NfSlot *slot, const char *site, const NfMsg *msg)
 {
   int flags = nf_msg_flags (msg->type);
+  gboolean of_primary = slot && g_str_equal (site, slot->primary);
 
   if (!slot || !slot->share)
     return "the share isn't open here";
   if (!is_member (slot, site))
     return "it isn't a site of that share";
-  if ((flags & NF_MSG_TO_PRIMARY) != 0 && slot->role != NF_ROLE_PRIMARY)
+  /* A primary that lost something reads it from a replica; so each is the other then. */
+  if ((flags & NF_MSG_TO_PRIMARY) != 0 && slot->role != NF_ROLE_PRIMARY
+      && (!of_primary || (flags & NF_MSG_CALL) != 0))
     return "the primary of that share isn't here";
-  if ((flags & NF_MSG_FROM_PRIMARY) != 0 && !g_str_equal (site, slot->primary))
+  if ((flags & NF_MSG_FROM_PRIMARY) != 0 && !of_primary && !nf_share_is_recovering (slot->share))
     return "it isn't the primary of that share";
   return NULL;
 }

@@ -197,11 +197,37 @@ nf_slot_open (NfDaemon *daemon, NfSlot *slot, gboolean adopt)
   remember (daemon, slot);
   pthread_rwlock_wrlock (&daemon->slots_lock);
   slot->share = share;
+  slot->reopening = FALSE;
   g_clear_pointer (&slot->trouble, g_free);
   pthread_rwlock_unlock (&daemon->slots_lock);
   nf_slot_show (daemon, slot);
   nf_peers_regreet (daemon, slot->map, slot->entry, "a share is there now");
   return TRUE;
+}
+
+static void
+wait_for_users (NfDaemon *daemon, NfSlot *slot)
+{
+  pthread_mutex_lock (&daemon->pins_lock);
+  while (slot->pins > 0)
+    pthread_cond_wait (&daemon->pins_changed, &daemon->pins_lock);
+  pthread_mutex_unlock (&daemon->pins_lock);
+}
+
+/* Closes the share of a slot that stays. */
+static void
+take_out (NfDaemon *daemon, NfSlot *slot)
+{
+  pthread_rwlock_wrlock (&daemon->slots_lock);
+  slot->leaving = slot->reopening = TRUE;
+  pthread_rwlock_unlock (&daemon->slots_lock);
+  wait_for_users (daemon, slot);
+  hide (daemon, slot);
+  pthread_rwlock_wrlock (&daemon->slots_lock);
+  NfShare *share = g_steal_pointer (&slot->share);
+  slot->leaving = FALSE;
+  pthread_rwlock_unlock (&daemon->slots_lock);
+  nf_share_close (share);
 }
 
 void
@@ -211,6 +237,9 @@ nf_slots_retry (NfDaemon *daemon)
   for (guint i = 0; i < daemon->slots->len; i++)
     {
       NfSlot *slot = daemon->slots->pdata[i];
+      /* A primary that has taken back what it lost begins its reign. */
+      if (slot->share && nf_share_wants_reopen (slot->share))
+        take_out (daemon, slot);
       if (!slot->share)
         (void)nf_slot_open (daemon, slot, FALSE); /* says what is wrong for itself */
     }
@@ -244,7 +273,7 @@ nf_slot_get (NfDaemon *daemon, const char *name)
   for (guint i = 0; i < daemon->slots->len; i++)
     {
       NfSlot *slot = daemon->slots->pdata[i];
-      if (slot->share && g_str_equal (slot->name, name))
+      if (slot->share && !slot->leaving && g_str_equal (slot->name, name))
         found = slot;
     }
   if (found)
@@ -255,6 +284,22 @@ nf_slot_get (NfDaemon *daemon, const char *name)
     }
   pthread_rwlock_unlock (&daemon->slots_lock);
   return found;
+}
+
+gboolean
+nf_slot_is_recovering (NfDaemon *daemon, const char *name)
+{
+  gboolean recovering = FALSE;
+
+  pthread_rwlock_rdlock (&daemon->slots_lock);
+  for (guint i = 0; i < daemon->slots->len; i++)
+    {
+      NfSlot *slot = daemon->slots->pdata[i];
+      if (g_str_equal (slot->name, name))
+        recovering = slot->reopening || (slot->share && nf_share_is_recovering (slot->share));
+    }
+  pthread_rwlock_unlock (&daemon->slots_lock);
+  return recovering;
 }
 
 void
@@ -295,10 +340,7 @@ nf_slot_close (NfDaemon *daemon, NfSlot *slot)
 {
   NfLogAbout about = { .share = slot->name };
 
-  pthread_mutex_lock (&daemon->pins_lock);
-  while (slot->pins > 0)
-    pthread_cond_wait (&daemon->pins_changed, &daemon->pins_lock);
-  pthread_mutex_unlock (&daemon->pins_lock);
+  wait_for_users (daemon, slot);
   if (!slot->share)
     return;
   hide (daemon, slot);

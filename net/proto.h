@@ -190,6 +190,9 @@ enum
   /* Your position isn't in my journal: ops after `position` follow, the rest must be compared. */
   NF_VERDICT_COMPARE = 1,
   NF_VERDICT_REFUSED = 2, /* not now: `reason` */
+  /* As COMPARE; but the primary has lost something since your position: what it doesn't know, or has otherwise, may be
+     what only you have. */
+  NF_VERDICT_COMPARE_AND_KEEP = 3,
 };
 
 /* SETATTR mask. */

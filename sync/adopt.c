@@ -136,7 +136,7 @@ adopt_object (NfExec *exec, NfFid parent, NfSlice name, NfIdent ident, NfAttr *a
   err = index_object (exec, parent, name, ident, attr);
   if (err != 0)
     {
-      nf_exec_abort (exec);
+      nf_exec_abort (exec, exec->seq);
       return err;
     }
   nf_exec_flush (exec);

@@ -89,12 +89,6 @@ tell_kernel_of_name (Audit *audit, NfFid parent, NfSlice name)
   nf_apply_invalidate_name (audit->primary->share, parent, name);
 }
 
-static void
-tell_kernel_of (Audit *audit, NfFid fid)
-{
-  nf_apply_invalidate (audit->primary->share, NF_INVAL_DATA, fid, 0, 0);
-}
-
 /* ---- what is being done just now ---- */
 
 /* What differs may be a change under way, which holds the locks until the index has it, too: so it is looked at again
@@ -210,17 +204,16 @@ say_xattrs (NfExec *exec, NfFid fid, int *err)
     }
 }
 
-/* How FID stands, whatever the others have of it. */
-static int
-say_anew (Audit *audit, NfFid fid)
+int
+nf_primary_say_anew (NfPrimary *primary, NfFid fid)
 {
   static const NfCallHead nobody;
   NfRecord record = { .kind = NF_OP_DATA, .fid = fid };
   NfExec exec;
 
-  nf_exec_init (&exec, audit->primary, NULL, NULL, NULL, &nobody, NULL);
+  nf_exec_init (&exec, primary, NULL, NULL, NULL, &nobody, NULL);
   nf_exec_lock (&exec, &fid, 1);
-  int err = nf_tree_stat (audit->primary->share->tree, fid, &record.attr);
+  int err = nf_tree_stat (primary->share->tree, fid, &record.attr);
   if (err == 0 && S_ISREG (record.attr.mode))
     {
       record.length = record.attr.size;
@@ -233,8 +226,8 @@ say_anew (Audit *audit, NfFid fid)
               | (S_ISREG (attr.attr.mode) ? NF_SET_SIZE : 0);
   say (&exec, &attr, &err);
   nf_exec_end (&exec);
-  nf_broadcast_pump (audit->primary->broadcast, NULL);
-  tell_kernel_of (audit, fid);
+  nf_broadcast_pump (primary->broadcast, NULL);
+  nf_apply_invalidate (primary->share, NF_INVAL_DATA, fid, 0, 0);
   return or_gone (err);
 }
 
@@ -264,7 +257,7 @@ look_at_known (Audit *audit, NfFid dir, NfSlice name, NfListed *entry)
     {
       audit->counts->newer++;
       if (!audit->options->report_only)
-        err = say_anew (audit, fid);
+        err = nf_primary_say_anew (audit->primary, fid);
     }
   if (err == 0 && is_dir)
     queue_dir (audit, fid);

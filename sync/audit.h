@@ -36,6 +36,8 @@ typedef struct
   guint64 newer;
 } NfAuditCounts;
 
+/* Says to the other sites how FID stands, whatever they have of it. 0 (also if there is no such object) or -errno. */
+int nf_primary_say_anew (NfPrimary *primary, NfFid fid);
 /* For `max_lost`, where nobody has confirmed that they are to go. */
 guint64 nf_audit_lost_max (NfPrimary *primary);
 /* Looks through the whole share; takes as long as that takes, in this thread. Others may work on it meanwhile. COUNTS

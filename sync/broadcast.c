@@ -29,6 +29,8 @@ struct NfBroadcast
   NfShare *share;
   NfOrder *order;
   NfRecent *recent;
+  guint64
+      lossy_epoch; /* the last reign that began with something lost; set before anybody subscribes */
   gint n_subscribed; /* atomic */
   gint
       keeps_data; /* atomic: some site wants the bytes of writes, now or when its link is up again */
@@ -92,6 +94,12 @@ nf_broadcast_data (NfBroadcast *broadcast, guint64 seq, NfSlice data)
   if (data.len == 1 && data.data[0] == NF_BROADCAST_ABORTED[0])
     return;
   nf_recent_put (broadcast->recent, seq, g_bytes_new (data.data, data.len));
+}
+
+void
+nf_broadcast_set_lossy (NfBroadcast *broadcast, guint64 epoch)
+{
+  broadcast->lossy_epoch = epoch;
 }
 
 /* ---- aborted ops ---- */
@@ -248,11 +256,12 @@ send_subscribed (Subscriber *subscriber, NfPosition position, guint8 verdict, co
   (void)share->host->send (share->host->data, subscriber->site, FALSE, &msg);
 }
 
-/* The site begins at the present end and compares the rest. With the subscriber's lock. */
+/* The site begins at the present end and compares the rest; it stands at FROM. With the subscriber's lock. */
 static void
-begin_comparing (Subscriber *subscriber)
+begin_comparing (Subscriber *subscriber, NfPosition from)
 {
   NfShare *share = subscriber->broadcast->share;
+  gboolean lost = from.epoch < subscriber->broadcast->lossy_epoch;
   NfPosition position;
 
   if (!nf_journal_position_at (share->journal, nf_order_watermark (subscriber->broadcast->order),
@@ -265,7 +274,8 @@ begin_comparing (Subscriber *subscriber)
     }
   subscriber->sent = position.seq;
   set_subscribed (subscriber, TRUE);
-  send_subscribed (subscriber, position, NF_VERDICT_COMPARE, "");
+  send_subscribed (subscriber, position, lost ? NF_VERDICT_COMPARE_AND_KEEP : NF_VERDICT_COMPARE,
+                   "");
 }
 
 /* With the subscriber's lock. */
@@ -282,7 +292,7 @@ send_ops (Subscriber *subscriber)
       NfPosition position;
       g_autoptr (GBytes) bytes = nf_journal_get (share->journal, subscriber->sent, &position);
       if (!bytes || position.seq != subscriber->sent + 1)
-        begin_comparing (subscriber); /* trimmed away meanwhile */
+        begin_comparing (subscriber, subscriber->position); /* trimmed away meanwhile */
       else if (send_op (subscriber, position, bytes))
         subscriber->sent = position.seq;
       else
@@ -372,7 +382,7 @@ nf_broadcast_subscribe (NfBroadcast *broadcast, const char *site, const NfMsg *m
   else
     {
       subscriber->position = (NfPosition){ 0 };
-      begin_comparing (subscriber);
+      begin_comparing (subscriber, position);
     }
   pthread_mutex_unlock (&subscriber->lock);
   pump_one (subscriber);

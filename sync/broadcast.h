@@ -31,6 +31,8 @@ gboolean nf_broadcast_wanted (NfBroadcast *broadcast);
 void nf_broadcast_data (NfBroadcast *broadcast, guint64 seq, NfSlice data);
 /* Op SEQ was aborted. Before it is done. */
 void nf_broadcast_aborted (NfBroadcast *broadcast, guint64 seq);
+/* Reign EPOCH began with something lost. Before anybody subscribes. */
+void nf_broadcast_set_lossy (NfBroadcast *broadcast, guint64 epoch);
 /* The journal has lost its oldest records. */
 void nf_broadcast_trimmed (NfBroadcast *broadcast);
 /* Sends what can be sent, to SITE or (NULL) to all. */

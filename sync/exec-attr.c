@@ -250,7 +250,7 @@ abort_setting (NfExec *exec, const Setting *setting)
   NfAttr after;
 
   if (setting->recorded)
-    nf_exec_abort (exec);
+    nf_exec_abort (exec, exec->seq);
   if (!setting->partly || nf_tree_fstat (exec->share->tree, setting->fd, setting->fid, &after) != 0)
     return;
   guint32 mask = setting->recorded | nf_exec_differs (&setting->before, &after, 0);

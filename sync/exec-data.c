@@ -41,10 +41,7 @@ append (NfExec *exec, const Writing *writing, gsize length)
   };
 
   record.path = nf_exec_path_of (exec, writing->fid);
-  int err = nf_exec_append (exec, &record, TRUE);
-  if (err == 0)
-    nf_broadcast_data (exec->primary->broadcast, exec->seq, nf_slice (writing->data.data, length));
-  return err;
+  return nf_exec_append (exec, &record, TRUE);
 }
 
 /* Is there so little left that it matters who takes it? Root may have what users may not. */
@@ -176,24 +173,44 @@ finish (NfExec *exec, Writing *writing, gsize written)
   nf_exec_inval (exec, &inval);
 }
 
-/* No room, or over the quota: what was said isn't so; what was written in fact is said anew. */
+/* Nothing was written, or it is taken back: the op has no effect. */
+static int
+write_nothing (NfExec *exec, Writing *writing, int err)
+{
+  /* The kernel sets the time before it looks for room. */
+  const struct timespec times[2] = { { 0, UTIME_OMIT }, writing->before.st_mtim };
+
+  (void)futimens (writing->fd, times);
+  nf_exec_abort (exec, exec->seq);
+  return err;
+}
+
+/* No room, or over the quota: what was written in fact is said, then what was said first is not so. */
 static int
 write_less (NfExec *exec, Writing *writing, gsize written, int err)
 {
-  nf_exec_abort (exec);
+  guint64 first = exec->seq;
+  guint64 before = (guint64)writing->before.st_size;
+
   if (written == 0)
-    return err;
-  writing->attr.size = MAX ((guint64)writing->before.st_size, writing->offset + written);
+    return write_nothing (exec, writing, err);
+  writing->attr.size = MAX (before, writing->offset + written);
   int append_err = append (exec, writing, written);
-  if (append_err != 0)
+  if (append_err == 0)
     {
-      /* It can't be said: take it back as far as it is new. */
-      (void)!ftruncate (writing->fd, writing->before.st_size);
-      return append_err;
+      nf_exec_abort (exec, first);
+      finish (exec, writing, written);
+      /* Another site has told its caller that all is written: it must hear of the failure. */
+      return exec->site ? err : 0;
     }
-  finish (exec, writing, written);
-  /* Another site has told its caller that all is written: it must hear of the failure. */
-  return exec->site ? err : 0;
+  /* It can't be said now: it is taken back where it is new, else it is said later. */
+  if (writing->offset >= before)
+    {
+      (void)!ftruncate (writing->fd, writing->before.st_size);
+      return write_nothing (exec, writing, append_err);
+    }
+  nf_exec_abort_in_part (exec, first, writing->fid, writing->offset, writing->offset + written);
+  return append_err;
 }
 
 static int
@@ -211,6 +228,7 @@ write_locked (NfExec *exec, Writing *writing)
   nf_host_point (exec->share->host, "primary-executed");
   if (written < writing->data.len)
     return write_less (exec, writing, written, err);
+  nf_broadcast_data (exec->primary->broadcast, exec->seq, writing->data);
   finish (exec, writing, written);
   return correct (exec, writing);
 }

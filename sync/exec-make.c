@@ -246,7 +246,7 @@ abort_all (NfExec *exec)
     return;
   /* Corrections concern an object that isn't there at any site, and do nothing. */
   exec->seq = exec->seqs[0];
-  nf_exec_abort (exec);
+  nf_exec_abort (exec, exec->seq);
 }
 
 static void

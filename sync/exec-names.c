@@ -167,7 +167,7 @@ remove_locked (NfExec *exec, Removal *removal)
           if (removal->orphan)
             (void)nf_tree_unorphan (exec->share->tree, removal->attr.fid, removal->parent,
                                     removal->name_slice);
-          nf_exec_abort (exec);
+          nf_exec_abort (exec, exec->seq);
         }
     }
   nf_tree_dir_put (exec->share->tree, dir);
@@ -303,7 +303,7 @@ link_locked (NfExec *exec, Linking *linking)
     {
       err = carry_out_link (exec, linking);
       if (err != 0 && exec->n_seqs > 0)
-        nf_exec_abort (exec);
+        nf_exec_abort (exec, exec->seq);
     }
   if (err == 0)
     err = nf_tree_fstat (tree, linking->fd, linking->fid, &exec->answer->answer.attr);

@@ -44,7 +44,7 @@ finish (NfExec *exec, int fd, guint64 offset, guint64 length, const NfAttr *attr
 }
 
 static int
-look (NfExec *exec, NfFid fid, int fd, NfAttr *ret_attr)
+look (NfExec *exec, NfFid fid, int fd, NfAttr *ret_attr, gint64 *ret_former_mtime)
 {
   struct stat st;
 
@@ -53,6 +53,7 @@ look (NfExec *exec, NfFid fid, int fd, NfAttr *ret_attr)
   if (!S_ISREG (st.st_mode))
     return -EINVAL;
   nf_exec_attr (&st, fid, ret_attr);
+  *ret_former_mtime = ret_attr->mtime;
   ret_attr->mtime = nf_exec_mtime (exec, ret_attr->mtime);
   return exec->site ? nf_exec_judge (exec, fid, fd, W_OK) : 0;
 }
@@ -129,7 +130,8 @@ fallocate_locked (NfExec *exec, int fd)
   NfRangeKind range = NF_RANGE_DATA;
   guint64 length = 0, size = 0;
   NfAttr attr = { 0 };
-  int err = look (exec, fid, fd, &attr);
+  gint64 former_mtime = 0;
+  int err = look (exec, fid, fd, &attr, &former_mtime);
   guint64 former = attr.size;
 
   if (err == 0)
@@ -143,10 +145,11 @@ fallocate_locked (NfExec *exec, int fd)
   if (err != 0)
     {
       struct stat st;
-      nf_exec_abort (exec);
+      nf_exec_abort (exec, exec->seq);
       /* Space that was found before it ran out may have made the file longer. */
       if (fstat (fd, &st) == 0 && (guint64)st.st_size != former)
         (void)!ftruncate (fd, (off_t)former);
+      (void)nf_exec_set_times (fd, G_MININT64, former_mtime); /* the kernel may have set it */
       return err;
     }
   finish (exec, fd, offset, length, &attr);
@@ -256,12 +259,29 @@ limit (NfExec *exec, Copying *copying)
   return 0;
 }
 
+/* What was copied in fact is said, then what was said first is not so. */
+static int
+copied_less (NfExec *exec, Copying *copying, guint64 done, guint64 size, NfAttr *attr)
+{
+  NfFid fid = exec->call->copy.fid;
+  guint64 first = exec->seq;
+
+  attr->size = MAX (size, copying->offset + done);
+  int err = append_range (exec, fid, NF_RANGE_DATA, copying->offset, done, attr);
+  if (err == 0)
+    nf_exec_abort (exec, first);
+  else
+    nf_exec_abort_in_part (exec, first, fid, copying->offset, copying->offset + done);
+  return err;
+}
+
 static int
 copy_locked (NfExec *exec, Copying *copying)
 {
   NfFid fid = exec->call->copy.fid;
   NfAttr attr = { 0 };
-  int err = look (exec, fid, copying->to, &attr);
+  gint64 former_mtime = 0;
+  int err = look (exec, fid, copying->to, &attr, &former_mtime);
   guint64 size = attr.size;
 
   if (err == 0)
@@ -273,14 +293,14 @@ copy_locked (NfExec *exec, Copying *copying)
   if (err != 0)
     return err;
   guint64 done = call_copy (exec, copying, &err);
-  if (done < copying->length)
+  if (done == 0 && copying->length > 0)
     {
-      nf_exec_abort (exec);
-      if (done == 0)
-        return err;
-      attr.size = MAX (size, copying->offset + done);
-      err = append_range (exec, fid, NF_RANGE_DATA, copying->offset, done, &attr);
+      (void)nf_exec_set_times (copying->to, G_MININT64, former_mtime);
+      nf_exec_abort (exec, exec->seq);
+      return err;
     }
+  if (done < copying->length)
+    err = copied_less (exec, copying, done, size, &attr);
   finish (exec, copying->to, copying->offset, done, &attr);
   exec->answer->answer.value = done;
   return err;

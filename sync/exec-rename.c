@@ -337,7 +337,7 @@ rename_locked (NfExec *exec, Renaming *renaming)
     }
   if (renaming->orphan)
     (void)nf_tree_unorphan (tree, renaming->to.attr.fid, renaming->to.parent, renaming->to.slice);
-  nf_exec_abort (exec);
+  nf_exec_abort (exec, exec->seq);
   return err;
 }
 

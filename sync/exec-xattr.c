@@ -108,7 +108,7 @@ change_opened (NfExec *exec, const Xattr *xattr)
   err = call_kernel (exec, xattr, path.str);
   if (err != 0)
     {
-      nf_exec_abort (exec);
+      nf_exec_abort (exec, exec->seq);
       return err;
     }
   nf_host_point (exec->share->host, "primary-executed");

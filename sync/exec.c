@@ -68,24 +68,61 @@ append_abort (NfPrimary *primary, gint64 time, guint64 seq, guint64 *ret_seq)
   return err;
 }
 
-/* Aborts that the journal had no room for. Until they are written, their ops hold the watermark. */
+/* How the range stands that LATE was to change and has changed in part. */
 static int
-append_late_aborts (NfPrimary *primary, gint64 time)
+append_range (NfPrimary *primary, gint64 time, const NfLate *late, guint64 *ret_seq)
+{
+  NfRecord record = { .kind = NF_OP_DATA, .epoch = primary->epoch, .time = time, .fid = late->fid };
+  NfPosition position = { 0 };
+
+  *ret_seq = 0;
+  if (nf_tree_stat (primary->share->tree, late->fid, &record.attr) != 0)
+    return 0; /* gone meanwhile */
+  record.offset = MIN (late->offset, record.attr.size);
+  record.length = MIN (late->end, record.attr.size) - record.offset;
+  int err = nf_journal_append (primary->share->journal, &record, &position, NULL);
+  *ret_seq = position.seq;
+  return err;
+}
+
+static int
+append_late_one (NfPrimary *primary, gint64 time, NfLate *late)
+{
+  guint64 seqs[2] = { late->aborted };
+  int err = 0;
+
+  if (late->fid != NF_FID_NONE)
+    {
+      guint64 seq;
+      err = append_range (primary, time, late, &seq);
+      if (err == 0 && seq != 0)
+        nf_order_done (primary->order, &seq, 1);
+      if (err == 0)
+        late->fid = NF_FID_NONE;
+    }
+  if (err == 0)
+    err = append_abort (primary, time, late->aborted, &seqs[1]);
+  if (err == 0)
+    nf_order_done (primary->order, seqs, 2);
+  return err;
+}
+
+/* What the journal had no room for. Until that is written, these ops hold the watermark, and nothing else is appended. */
+static int
+append_late (NfPrimary *primary, gint64 time)
 {
   int err = 0;
 
-  pthread_mutex_lock (&primary->aborts_lock);
-  while (primary->aborts->len > 0 && err == 0)
+  pthread_mutex_lock (&primary->late_lock);
+  while (primary->late->len > 0 && err == 0)
     {
-      guint64 seqs[2] = { g_array_index (primary->aborts, guint64, primary->aborts->len - 1) };
-      err = append_abort (primary, time, seqs[0], &seqs[1]);
-      if (err != 0)
-        break;
-      g_array_set_size (primary->aborts, primary->aborts->len - 1);
-      nf_order_done (primary->order, seqs, 2);
+      err = append_late_one (primary, time,
+                             &g_array_index (primary->late, NfLate, primary->late->len - 1));
+      if (err == 0)
+        g_array_set_size (primary->late, primary->late->len - 1);
     }
-  g_atomic_int_set (&primary->n_aborts, (gint)primary->aborts->len);
-  pthread_mutex_unlock (&primary->aborts_lock);
+  g_atomic_int_set (&primary->n_late, (gint)primary->late->len);
+  pthread_mutex_unlock (&primary->late_lock);
   return err;
 }
 
@@ -99,8 +136,8 @@ nf_exec_append (NfExec *exec, NfRecord *record, gboolean asked)
   g_assert (exec->n_seqs < NF_EXEC_SEQS_MAX);
   if (G_UNLIKELY (g_atomic_int_get (&primary->broken)))
     return -EIO;
-  if (G_UNLIKELY (g_atomic_int_get (&primary->n_aborts) > 0))
-    err = append_late_aborts (primary, exec->time);
+  if (G_UNLIKELY (g_atomic_int_get (&primary->n_late) > 0))
+    err = append_late (primary, exec->time);
   if (err != 0)
     return err;
   record->epoch = primary->epoch;
@@ -127,26 +164,44 @@ forget_seq (NfExec *exec, guint64 seq)
       exec->seqs[i] = exec->seqs[--exec->n_seqs];
 }
 
-void
-nf_exec_abort (NfExec *exec)
+static void
+abort_late (NfExec *exec, const NfLate *late)
 {
   NfPrimary *primary = exec->primary;
+
+  pthread_mutex_lock (&primary->late_lock);
+  g_array_append_val (primary->late, *late);
+  g_atomic_int_set (&primary->n_late, (gint)primary->late->len);
+  pthread_mutex_unlock (&primary->late_lock);
+  forget_seq (exec, late->aborted);
+}
+
+void
+nf_exec_abort (NfExec *exec, guint64 aborted)
+{
+  NfPrimary *primary = exec->primary;
+  NfLate late = { .aborted = aborted };
   guint64 seq;
 
   g_assert (exec->n_seqs > 0 && exec->n_seqs < NF_EXEC_SEQS_MAX);
-  nf_broadcast_aborted (primary->broadcast, exec->seq);
-  if (append_abort (primary, exec->time, exec->seq, &seq) == 0)
-    {
-      exec->seqs[exec->n_seqs++] = seq;
-      exec->seq = 0;
-      return;
-    }
-  pthread_mutex_lock (&primary->aborts_lock);
-  g_array_append_val (primary->aborts, exec->seq);
-  g_atomic_int_set (&primary->n_aborts, (gint)primary->aborts->len);
-  pthread_mutex_unlock (&primary->aborts_lock);
-  forget_seq (exec, exec->seq);
-  exec->seq = 0;
+  nf_broadcast_aborted (primary->broadcast, aborted);
+  if (exec->seq == aborted)
+    exec->seq = 0;
+  if (append_abort (primary, exec->time, aborted, &seq) == 0)
+    exec->seqs[exec->n_seqs++] = seq;
+  else
+    abort_late (exec, &late);
+}
+
+void
+nf_exec_abort_in_part (NfExec *exec, guint64 aborted, NfFid fid, guint64 offset, guint64 end)
+{
+  NfLate late = { aborted, fid, offset, end };
+
+  nf_broadcast_aborted (exec->primary->broadcast, aborted);
+  if (exec->seq == aborted)
+    exec->seq = 0;
+  abort_late (exec, &late);
 }
 
 /* ---- the index ---- */

@@ -190,15 +190,21 @@ nf_transfer_pause (NfTransfers *transfers, NfTransfer *transfer, int err)
   nf_replica_retry_later (replica);
 }
 
-/* The file is gone at the primary: its ops have nothing more to say about content. */
+/* The file is gone at the primary as of SEQ: its ops have nothing more to say about content. */
 static void
 give_up (NfTransfers *transfers, NfTransfer *transfer, guint64 seq)
 {
   NfReplica *replica = transfers->replica;
   NfFid fid = transfer->fid;
   gboolean heals = transfer->heals;
-  NfStamp *stamp = nf_replica_stamp_edit (replica, fid);
+  int err = nf_replica_note_ahead (replica, seq);
 
+  if (err != 0)
+    {
+      nf_transfer_pause (transfers, transfer, err);
+      return;
+    }
+  NfStamp *stamp = nf_replica_stamp_edit (replica, fid);
   stamp->data = MAX (stamp->data, replica->received.seq);
   stamp->gone = MAX (stamp->gone, MAX (seq, replica->received.seq));
   nf_transfer_end (transfers, transfer);

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "sync/reconcile.h"
+#include "sync/restore.h"
 
 #include <errno.h>
 #include <string.h>
@@ -142,6 +143,15 @@ nf_heal_gone (NfHeal *heal, NfFid fid)
   char name[NF_NAME_LEN_MAX + 1];
   NfFid parent;
 
+  /* What the site that a primary takes back from hasn't got either stays as it is here. */
+  if (heal->replica->share->restore)
+    {
+      (void)nf_index_set_suspect (index, fid, 0,
+                                  NF_SUSPECT_NAMES | NF_SUSPECT_ATTR | NF_SUSPECT_TREE);
+      (void)nf_dirty_clear (heal->replica->share, fid);
+      nf_restore_keep (heal->replica->share->restore, fid);
+      return;
+    }
   put_off (heal, fid);
   if (!nf_index_first_name (index, fid, &parent, name)
       || g_hash_table_contains (heal->put_off, &parent))
@@ -249,6 +259,8 @@ nf_heal_listed (NfHeal *heal, const NfMsg *msg)
     return; /* of a link that is gone */
   int err = -nf_status_to_errno (msg->listed.status);
   job->reconcile.seq = msg->listed.seq;
+  if (err == 0)
+    err = nf_replica_note_ahead (heal->replica, msg->listed.seq);
   if (err == 0)
     err = nf_reconcile_frame (&job->reconcile, msg->listed.entries);
   gboolean last = msg->listed.flags & NF_FLAG_LAST;

@@ -60,6 +60,8 @@ struct NfHost
   /* Is there something that the kernel hasn't been told yet? When there is nothing any more nf_share_told() is called.
    * NULL without a mount. */
   gboolean (*telling) (gpointer data, NfShare *share);
+  /* SHARE wants to be closed and opened again (nf_share_wants_reopen()). Not from within this call. NULL: it is asked. */
+  void (*reopen) (gpointer data, NfShare *share);
   /* A named step is reached: tests kill the process here. NULL outside of tests. */
   void (*point) (gpointer data, const char *name);
 };

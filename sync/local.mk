@@ -99,6 +99,10 @@ sync_libnfsync_a_SOURCES = \
 	sync/replica.c \
 	sync/reserve.c \
 	sync/reserve.h \
+	sync/rebind.c \
+	sync/rebind.h \
+	sync/restore.c \
+	sync/restore.h \
 	sync/segments.c \
 	sync/segments.h \
 	sync/serve-fetch.c \
@@ -108,6 +112,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/share-internal.h \
 	sync/share.c \
 	sync/share.h \
+	sync/source.c \
+	sync/source.h \
 	sync/strand.c \
 	sync/strand.h \
 	sync/switch.c \

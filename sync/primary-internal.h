@@ -27,6 +27,15 @@ typedef struct NfAdopter NfAdopter;
 typedef struct NfServe NfServe;
 typedef struct NfWaits NfWaits;
 
+/* An op whose abort record couldn't be written yet; with FID, a range is to be said before as it stands. */
+typedef struct
+{
+  guint64 aborted;
+  NfFid fid;
+  guint64 offset;
+  guint64 end;
+} NfLate;
+
 struct NfPrimary
 {
   NfShare *share;
@@ -42,7 +51,8 @@ struct NfPrimary
   NfServe *serve;
   NfWaits *waits;
   NfAdopter *adopter;
-  gint broken;           /* atomic: index and tree differ after a failed commit: no more changes */
+  guint64 source_seq; /* not 0: this is a replica's, and everything as of this op; see source.h */
+  gint broken;        /* atomic: index and tree differ after a failed commit: no more changes */
   guint64 names_changed; /* atomic: how often a name went elsewhere; for remembered paths */
   guint64 saved;         /* atomic: the watermark in the index */
   guint64 durable;       /* atomic: the watermark up to which a power cut takes nothing */
@@ -55,9 +65,9 @@ struct NfPrimary
   gpointer check;       /* an fsck that runs, see check-primary.c; guarded by check_lock */
   gint check_cancelled; /* atomic */
 
-  pthread_mutex_t aborts_lock;
-  GArray *aborts; /* ops whose abort record couldn't be written yet; guarded by aborts_lock */
-  gint n_aborts;  /* atomic: its length */
+  pthread_mutex_t late_lock;
+  GArray *late; /* of NfLate; guarded by late_lock */
+  gint n_late;  /* atomic: its length */
 };
 
 /* Records appended by one change: its own, an abort, the corrections. */
@@ -96,8 +106,10 @@ void nf_exec_lock (NfExec *exec, const NfFid *fids, guint n_fids);
 void nf_exec_unlock (NfExec *exec);
 /* Appends RECORD, completed with epoch, time and (ASKED) who asked for it. 0 or -errno. */
 int nf_exec_append (NfExec *exec, NfRecord *record, gboolean asked);
-/* Record exec->seq had no effect. */
-void nf_exec_abort (NfExec *exec);
+/* Record SEQ of this change had no effect. */
+void nf_exec_abort (NfExec *exec, guint64 seq);
+/* It hadn't the effect that it says, but changed some of a file's range, which can't be said now. */
+void nf_exec_abort_in_part (NfExec *exec, guint64 seq, NfFid fid, guint64 offset, guint64 end);
 /* The change is over: what it appended is done. Unlocks, tells the other sites and this site's kernel. */
 void nf_exec_end (NfExec *exec);
 /* The same, but keeps the locks: for changes of many records. */
@@ -180,6 +192,13 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (NfExecRw, nf_exec_rw_clear)
 int nf_exec_judge (NfExec *exec, NfFid fid, int fd, int access_mask);
 
 /* ---- primary.c ---- */
+/* What a replica needs to be read by others: no calls, no changes. The parts of it are as of POSITION. */
+NfPrimary *nf_primary_new_source (NfShare *share, NfPosition position);
+void nf_primary_free_source (NfPrimary *source);
+/* With an object's lock: all ops on it up to this one are in what is read of it, none that is later. */
+guint64 nf_primary_stamp (NfPrimary *primary);
+/* A source that hasn't got the content of FID itself. */
+gboolean nf_primary_lacks_content (NfPrimary *primary, NfFid fid);
 /* Carries CALL out, one that is answered at once. 0 or -errno, ANSWER filled. */
 int nf_primary_execute (NfPrimary *primary, const char *site, NfFile *file, const NfMsg *call,
                         const NfCallHead *head, NfMsg *answer);

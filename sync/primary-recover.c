@@ -12,6 +12,8 @@
 #include "sync/audit.h"
 #include "sync/boot.h"
 #include "sync/checkpoint.h"
+#include "sync/rebind.h"
+#include "sync/restore.h"
 
 /* Opening a primary, and what was under way when the last process died.
  *
@@ -223,6 +225,8 @@ begin_reign (NfPrimary *primary)
   err = nf_exec_append (&exec, &record, FALSE);
   nf_exec_end (&exec);
   if (err == 0)
+    err = nf_restore_set_state (primary->share, NF_RESTORE_NONE);
+  if (err == 0)
     err = nf_primary_set_meta (primary, "epoch", primary->epoch);
   if (err == 0)
     err = nf_primary_set_meta (primary, "done", nf_order_watermark (primary->order));
@@ -261,29 +265,57 @@ look_through (NfPrimary *primary, gint64 since)
   return bring_to_disk (primary, nf_order_watermark (primary->order));
 }
 
+/* What was changed by ops after FROM up to LAST, which the site that all was taken back from doesn't know, may have lost
+ * something of earlier ones here that the others have. So may what that site hadn't got either. */
 static int
-open_unclean (NfPrimary *primary, gboolean reboot)
+say_own (NfPrimary *primary, guint64 from, guint64 last)
 {
+  g_autoptr (GHashTable) own = nf_restore_keys_new ();
+  int err = nf_restore_read_kept (primary->share, from, last, own);
+  GHashTableIter iter;
+  gpointer key;
+
+  g_hash_table_iter_init (&iter, own);
+  while (err == 0 && g_hash_table_iter_next (&iter, &key, NULL))
+    err = nf_primary_say_anew (primary, *(NfFid *)key);
+  return err;
+}
+
+static int
+open_unclean (NfPrimary *primary, gboolean reboot, NfRestoreState restore)
+{
+  /* Then all is as another site had it, but for our own later ops. */
+  gboolean restored = restore == NF_RESTORE_DONE || restore == NF_RESTORE_MIXED;
   guint64 last = nf_journal_last (primary->share->journal).seq;
   guint64 done = MIN (nf_primary_get_meta (primary, "done", 0), last);
   guint64 durable = nf_checkpoint_index_mark (primary->share);
   NfCheckpoint checkpoint = nf_checkpoint_last (primary->share);
-  guint64 from = reboot ? MIN (durable, done) : done;
+  guint64 from = restored ? MIN (nf_restore_upto (primary->share), last)
+                 : reboot ? MIN (durable, done)
+                          : done;
+  guint64 first = nf_journal_first (primary->share->journal).seq;
   gboolean fresh = last == 0;
+  guint rebound;
   int err;
 
-  from = MAX (from, nf_journal_first (primary->share->journal).seq);
+  from = MAX (from, first);
   start_order (primary, from);
+  gint64 since = restored ? G_MAXINT64 : checkpoint.time;
   if (reboot && !fresh)
     {
       primary->lossy_epoch = primary->epoch + 1; /* the one that begins here */
-      primary->lossy_seq = checkpoint.mark;
+      primary->lossy_seq = restored ? from : checkpoint.mark;
     }
-  err = nf_primary_redo (primary, from, reboot, checkpoint.mark);
+  err = reboot ? nf_rebind (primary->share, MAX (durable, first), &rebound) : 0;
+  /* The reign begins before anything of it is said: the first record that follows what may be lost tells the others. */
   if (err == 0)
     err = begin_reign (primary);
+  if (err == 0)
+    err = nf_primary_redo (primary, from, last, reboot, checkpoint.mark);
   if (err == 0 && reboot && !fresh)
-    err = look_through (primary, checkpoint.time);
+    err = look_through (primary, since);
+  if (err == 0 && restored)
+    err = say_own (primary, from, last);
   if (err == 0 && (fresh || nf_primary_get_meta (primary, "adopting", 0) != 0))
     nf_adopter_scan (primary->adopter, NF_FID_ROOT, TRUE);
   return err;
@@ -309,14 +341,16 @@ nf_primary_recover (NfPrimary *primary, GError **error)
   NfShare *share = primary->share;
   NfPosition last = nf_journal_last (share->journal);
   const NfBootId boot = nf_boot_id ();
-  gboolean reboot = rebooted (primary, nf_slice_str (boot.str));
-  gboolean clean = last.seq > 0 && nf_primary_get_meta (primary, "clean", 0) == last.seq;
+  NfRestoreState restore = nf_restore_state (share);
+  gboolean reboot = rebooted (primary, nf_slice_str (boot.str)) || restore != NF_RESTORE_NONE;
+  gboolean clean = restore == NF_RESTORE_NONE && last.seq > 0
+                   && nf_primary_get_meta (primary, "clean", 0) == last.seq;
   int err;
 
   primary->epoch = MAX (nf_primary_get_meta (primary, "epoch", 0), last.epoch);
   primary->lossy_epoch = nf_primary_get_meta (primary, "lossy-epoch", 0);
   primary->lossy_seq = nf_primary_get_meta (primary, "lossy-seq", 0);
-  err = clean ? open_clean (primary, last.seq) : open_unclean (primary, reboot);
+  err = clean ? open_clean (primary, last.seq) : open_unclean (primary, reboot, restore);
   if (err != 0)
     {
       /* Not by its own code: that something wasn't found isn't that the share isn't here. */
@@ -325,6 +359,11 @@ nf_primary_recover (NfPrimary *primary, GError **error)
       return FALSE;
     }
   rebuild_answers (primary);
+  nf_broadcast_set_lossy (primary->broadcast, primary->lossy_epoch);
+  /* Who stands at some point of the history would take itself to be in step with what never was, or take what was lost
+   * here to have been removed. */
+  if (restore == NF_RESTORE_MIXED || restore == NF_RESTORE_ALONE)
+    (void)nf_journal_restart (share->journal, nf_journal_last (share->journal));
   /* Only now: whoever is killed before looks once more. */
   (void)nf_index_set_meta (share->index, "boot", nf_slice_str (boot.str));
   pthread_mutex_lock (&share->lock);

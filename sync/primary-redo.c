@@ -32,6 +32,7 @@ typedef struct
   NfPrimary *primary;
   gboolean reboot;
   guint64 on_disk;     /* after a reboot: ops up to here can't be lost */
+  guint64 last;        /* the end of the last reign */
   GArray *items;       /* of Item */
   GHashTable *aborted; /* seqs */
   NfExec exec;
@@ -48,8 +49,11 @@ static gboolean
 take_item (NfPosition position, NfSlice bytes, gpointer data)
 {
   Redo *redo = data;
-  Item item = { .seq = position.seq, .bytes = g_bytes_new (bytes.data, bytes.len) };
+  Item item = { .seq = position.seq };
 
+  if (position.seq > redo->last)
+    return FALSE;
+  item.bytes = g_bytes_new (bytes.data, bytes.len);
   if (!nf_record_decode (nf_slice (g_bytes_get_data (item.bytes, NULL), bytes.len), &item.record))
     {
       g_bytes_unref (item.bytes);
@@ -424,15 +428,18 @@ redo_item (Redo *redo, guint at)
 }
 
 int
-nf_primary_redo (NfPrimary *primary, guint64 from, gboolean reboot, guint64 on_disk)
+nf_primary_redo (NfPrimary *primary, guint64 from, guint64 last, gboolean reboot, guint64 on_disk)
 {
   static const NfCallHead nobody;
   g_autoptr (GArray) items = g_array_new (FALSE, TRUE, sizeof (Item));
   g_autoptr (GHashTable) aborted
       = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
-  Redo redo = {
-    .primary = primary, .reboot = reboot, .on_disk = on_disk, .items = items, .aborted = aborted
-  };
+  Redo redo = { .primary = primary,
+                .last = last,
+                .reboot = reboot,
+                .on_disk = on_disk,
+                .items = items,
+                .aborted = aborted };
 
   g_array_set_clear_func (items, item_clear);
   int err = nf_journal_read (primary->share->journal, from, take_item, &redo);

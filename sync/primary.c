@@ -28,17 +28,17 @@ free_parts (NfPrimary *primary)
   if (primary->order)
     nf_order_free (primary->order);
   nf_answered_free (primary->answered);
-  g_array_unref (primary->aborts);
+  g_array_unref (primary->late);
   nf_locks_clear (&primary->locks);
   pthread_mutex_destroy (&primary->rename_lock);
-  pthread_mutex_destroy (&primary->aborts_lock);
+  pthread_mutex_destroy (&primary->late_lock);
   pthread_mutex_destroy (&primary->check_lock);
   nf_life_unref (primary->life);
   g_free (primary);
 }
 
-NfPrimary *
-nf_primary_new (NfShare *share, GError **error)
+static NfPrimary *
+new_parts (NfShare *share)
 {
   NfPrimary *primary = g_new0 (NfPrimary, 1);
 
@@ -46,13 +46,59 @@ nf_primary_new (NfShare *share, GError **error)
   primary->life = nf_life_new (primary);
   nf_locks_init (&primary->locks);
   pthread_mutex_init (&primary->rename_lock, NULL);
-  pthread_mutex_init (&primary->aborts_lock, NULL);
+  pthread_mutex_init (&primary->late_lock, NULL);
   pthread_mutex_init (&primary->check_lock, NULL);
-  primary->aborts = g_array_new (FALSE, FALSE, sizeof (guint64));
+  primary->late = g_array_new (FALSE, FALSE, sizeof (NfLate));
   primary->answered = nf_answered_new ();
   primary->adopter = nf_adopter_new (primary);
   primary->serve = nf_serve_new (primary);
   primary->waits = nf_waits_new (primary);
+  return primary;
+}
+
+guint64
+nf_primary_stamp (NfPrimary *primary)
+{
+  return primary->source_seq != 0 ? primary->source_seq
+                                  : nf_journal_last (primary->share->journal).seq;
+}
+
+gboolean
+nf_primary_lacks_content (NfPrimary *primary, NfFid fid)
+{
+  NfObject object;
+
+  return primary->source_seq != 0
+         && (!nf_index_get (primary->share->index, fid, &object)
+             || (object.suspect & NF_SUSPECT_DATA));
+}
+
+NfPrimary *
+nf_primary_new_source (NfShare *share, NfPosition position)
+{
+  NfPrimary *source = new_parts (share);
+
+  source->epoch = position.epoch;
+  source->source_seq = position.seq;
+  source->trimmed = position.seq; /* nothing of it */
+  source->order = nf_order_new (position.seq);
+  source->broadcast = nf_broadcast_new (share, source->order);
+  return source;
+}
+
+void
+nf_primary_free_source (NfPrimary *source)
+{
+  nf_life_end (source->life); /* waits for the jobs that run */
+  nf_waits_free (source->waits);
+  free_parts (source);
+}
+
+NfPrimary *
+nf_primary_new (NfShare *share, GError **error)
+{
+  NfPrimary *primary = new_parts (share);
+
   share->primary = primary; /* what adopts on the way asks the share for it */
   if (nf_primary_recover (primary, error))
     {

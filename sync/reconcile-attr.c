@@ -117,11 +117,32 @@ nf_reconcile_is_content (int fd, NfSlice data)
   return nf_slice_equal (nf_slice (here, done), data);
 }
 
+/* G6: where histories have parted, content that the primary has otherwise may be what only this site had. */
+int
+nf_reconcile_keep_copy (NfReplica *replica, NfFid fid)
+{
+  NfShare *share = replica->share;
+  char name[NF_NAME_LEN_MAX + 1];
+  NfFid parent;
+
+  if (!replica->parted || g_hash_table_contains (replica->copied, &fid)
+      || !nf_index_first_name (share->index, fid, &parent, name))
+    return 0;
+  int err = nf_tree_quarantine_copy (share->tree, parent, nf_slice_str (name),
+                                     "not as the primary has it", NULL);
+  if (err == 0)
+    g_hash_table_add (replica->copied, g_memdup2 (&fid, sizeof fid));
+  return err == -ENOENT || err == -ESTALE ? 0 : err;
+}
+
 static int
 write_content (NfReplica *replica, NfFid fid, int fd, NfSlice data)
 {
   struct stat st;
-  int err = nf_dirty_whole (replica->share, fid); /* until it is whole */
+  int err = nf_reconcile_keep_copy (replica, fid);
+
+  if (err == 0)
+    err = nf_dirty_whole (replica->share, fid); /* until it is whole */
 
   if (err != 0 || fstat (fd, &st) != 0)
     return err != 0 ? err : -errno;
@@ -160,7 +181,11 @@ nf_reconcile_size (NfReplica *replica, NfFid fid, guint64 size)
 
   if (fd < 0)
     return fd;
-  if (fstat (fd, &st) != 0 || ((guint64)st.st_size != size && ftruncate (fd, (off_t)size) != 0))
+  if (fstat (fd, &st) != 0)
+    err = -errno;
+  if (err == 0 && (guint64)st.st_size != size)
+    err = nf_reconcile_keep_copy (replica, fid);
+  if (err == 0 && (guint64)st.st_size != size && ftruncate (fd, (off_t)size) != 0)
     err = -errno;
   (void)close (fd);
   return err;

@@ -3,6 +3,8 @@
 
 #include "sync/reconcile.h"
 
+#include "sync/restore.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -103,6 +105,63 @@ nf_reconcile_forget_lost (NfReplica *replica, NfFid fid)
   return err == 0;
 }
 
+typedef struct
+{
+  NfFid parent;
+  GBytes *name;
+} OldName;
+
+static void
+old_name_clear (gpointer data)
+{
+  g_bytes_unref (((OldName *)data)->name);
+}
+
+static gboolean
+collect_name (NfFid parent, NfSlice name, gpointer data)
+{
+  OldName old = { parent, g_bytes_new (name.data, name.len) };
+
+  g_array_append_val ((GArray *)data, old);
+  return TRUE;
+}
+
+/* An object with several names may have lost those that the index names first. RET_LEFT: how many it still has. */
+static int
+forget_lost_names (NfReplica *replica, NfFid fid, guint *ret_left)
+{
+  NfShare *share = replica->share;
+  g_autoptr (GArray) old = g_array_new (FALSE, FALSE, sizeof (OldName));
+  int err = nf_index_begin (share->index);
+
+  g_array_set_clear_func (old, old_name_clear);
+  *ret_left = 0;
+  if (err != 0)
+    return err;
+  nf_index_names (share->index, fid, collect_name, old);
+  for (guint i = 0; err == 0 && i < old->len; i++)
+    {
+      const OldName *at = &g_array_index (old, OldName, i);
+      gsize len;
+      const guint8 *data = g_bytes_get_data (at->name, &len);
+      NfAttr attr;
+      if (nf_tree_lookup (share->tree, at->parent, nf_slice (data, len), &attr, NULL) == 0
+          && attr.fid == fid)
+        (*ret_left)++;
+      else
+        err = nf_index_drop_name (share->index, fid, at->parent, nf_slice (data, len), NULL);
+    }
+  if (err == 0 && *ret_left == 0)
+    {
+      err = nf_index_remove (share->index, fid);
+      nf_tree_forget (share->tree, fid);
+    }
+  if (err == 0)
+    return nf_index_commit (share->index);
+  nf_index_abort (share->index);
+  return err;
+}
+
 /* ---- objects ---- */
 
 static int
@@ -178,6 +237,37 @@ take_found (Item *item, const NfAttr *attr, NfIdent ident, gboolean *ret_taken)
                         entry->attr.mode & S_IFMT);
 }
 
+/* The object isn't where the index has it. */
+static int
+place_what_is_left (Item *item)
+{
+  NfReplica *replica = item->reconcile->replica;
+  NfFid fid = item->entry->attr.fid;
+  guint left = 0;
+  int err = forget_lost_names (replica, fid, &left);
+
+  if (err == 0 && left == 0)
+    err = make (item);
+  return err != 0 ? err
+                  : nf_apply_place (replica->share, fid, item->reconcile->fid, item->entry->name);
+}
+
+/* FID is at the name. Of a file with several the index may have some that it hasn't any more, and look for it there. */
+static int
+confirm (NfReplica *replica, NfFid fid, NfFid parent, NfSlice name)
+{
+  NfShare *share = replica->share;
+  NfObject object;
+  guint left;
+  NfAttr attr;
+  int err = nf_apply_confirm (share, fid, parent, name);
+
+  if (err != 0 || !nf_index_get (share->index, fid, &object) || object.n_names < 2
+      || nf_tree_stat (share->tree, fid, &attr) != -ESTALE)
+    return err;
+  return forget_lost_names (replica, fid, &left);
+}
+
 /* Makes the entry's name be the entry's object. */
 static int
 place (Item *item)
@@ -203,7 +293,7 @@ place (Item *item)
   else if (err == 0 && other == fid)
     {
       taken = is_usable (replica, entry, here.mode);
-      err = taken ? nf_apply_confirm (replica->share, fid, reconcile->fid, entry->name)
+      err = taken ? confirm (replica, fid, reconcile->fid, entry->name)
                   : discard (replica, fid, reconcile->fid, entry->name);
     }
   else
@@ -215,6 +305,8 @@ place (Item *item)
     err = make (item);
   if (err == 0)
     err = nf_apply_place (replica->share, fid, reconcile->fid, entry->name);
+  if (err == -ESTALE && !item->fresh)
+    err = place_what_is_left (item);
   if (other != NF_FID_NONE && other != fid)
     note_lost (replica, other);
   return err;
@@ -348,15 +440,39 @@ shrug (NfReconcile *reconcile, NfSlice name, int err)
   return 0;
 }
 
+/* A primary that takes back what it lost leaves alone what it knows better (restore.h). But a directory's other names are
+ * compared. */
+static int
+leave_ours (Item *item)
+{
+  NfReplica *replica = item->reconcile->replica;
+  NfFid fid = item->entry->attr.fid;
+
+  if (!S_ISDIR (item->entry->attr.mode) || !nf_apply_here (replica->share, fid))
+    return 0;
+  int err
+      = nf_index_set_suspect (replica->share->index, fid, NF_SUSPECT_NAMES | NF_SUSPECT_TREE, 0);
+  nf_heal_add (replica->heal, fid);
+  return err;
+}
+
 static int
 take_entry (NfReconcile *reconcile, const NfDirEntry *entry)
 {
   guint64 key = nf_key_name (reconcile->fid, entry->name);
+  NfShare *share = reconcile->replica->share;
   Item item = { .reconcile = reconcile, .entry = entry };
+  NfFid fid = entry->attr.fid;
+  int err = 0;
 
   g_hash_table_add (reconcile->seen, g_memdup2 (&key, sizeof key));
-  int err = place (&item);
-  if (err == 0)
+  if (!nf_restore_is_own_name (share->restore, reconcile->fid, entry->name))
+    err = place (&item);
+  else if (!nf_apply_here (share, fid))
+    return 0;
+  if (err == 0 && !item.fresh && nf_restore_is_own (share->restore, fid))
+    err = leave_ours (&item);
+  else if (err == 0)
     err = settle_item (&item);
   return shrug (reconcile, entry->name, err);
 }
@@ -376,6 +492,8 @@ take_self (NfReconcile *reconcile, const NfDirEntry *entry)
     return -ESTALE;
   if ((object.mode ^ entry->attr.mode) & S_IFMT)
     return shrug (reconcile, NF_SLICE_NONE, -EUCLEAN);
+  if (nf_restore_is_own (replica->share->restore, reconcile->fid))
+    return 0;
   if (S_ISREG (entry->attr.mode))
     {
       /* Of what size it is tells whether content has got lost here. */
@@ -446,7 +564,9 @@ find_leftover (NfSlice name, const NfAttr *attr, const NfIdent *ident, guint64 c
   (void)attr;
   (void)ident;
   (void)cookie;
-  if (!g_hash_table_contains (left->reconcile->seen, &key))
+  if (!g_hash_table_contains (left->reconcile->seen, &key)
+      && !nf_restore_is_own_name (left->reconcile->replica->share->restore, left->reconcile->fid,
+                                  name))
     g_ptr_array_add (left->names, g_bytes_new (name.data, name.len));
   return TRUE;
 }
@@ -502,7 +622,8 @@ nf_reconcile_end (NfReconcile *reconcile)
     err = -EBADMSG;
   if (err == 0 && dir)
     err = remove_leftovers (reconcile);
-  if (err == 0 && dir) /* placing names has changed it */
+  if (err == 0 && dir
+      && !nf_restore_is_own (replica->share->restore, reconcile->fid)) /* placing has changed it */
     err = nf_tree_set_attr (replica->share->tree, reconcile->fid, -1, NF_SET_MTIME,
                             &reconcile->self);
   if (err == 0 && !reconcile->failed)

@@ -37,5 +37,8 @@ int nf_reconcile_xattrs (NfReplica *replica, NfFid fid, NfSlice xattrs, gboolean
 gboolean nf_reconcile_is_content (int fd, NfSlice data);
 /* Content of a file that came with its entry. */
 int nf_reconcile_content (NfReplica *replica, NfFid fid, NfSlice data, gboolean *ret_changed);
+/* Before content of FID is replaced that isn't as the primary has it: once, and only where that is to be kept. 0 or -errno:
+ * then nothing may be done. */
+int nf_reconcile_keep_copy (NfReplica *replica, NfFid fid);
 /* The size, where the content is still to be compared. */
 int nf_reconcile_size (NfReplica *replica, NfFid fid, guint64 size);

@@ -51,6 +51,7 @@ struct NfOp
   gboolean own;     /* of this site */
   gboolean redone;  /* may have been applied, wholly or in part, before a crash */
   gboolean turn;    /* nothing that it depends on is before it */
+  gboolean queued;  /* stands in `ready` or `stalled` to be run again */
   gboolean noted;   /* its content is in place, or somebody else's care: only its mtime is left */
   gint64 since_ms;
   NfTransfer *transfer; /* whose completion it waits for, or NULL */
@@ -81,6 +82,8 @@ struct NfReplica
   gboolean fresh;      /* nothing here is known to be right: compare */
   gboolean
       parted; /* what is compared had ops that the primary doesn't have: nothing of it is thrown away (G6) */
+  GHashTable *copied; /* fid: then, content of it is in the quarantine */
+  gboolean frozen;    /* the primary reads from here; see source.h */
   gboolean no_space;
   gboolean retry_due;
   NfPosition received; /* the end of the journal */
@@ -97,6 +100,8 @@ struct NfReplica
   GHashTable *aborted; /* of seq, known to have had no effect */
   GHashTable *stamps;  /* fid → NfStamp */
   guint stamps_swept;  /* how many there were after the last sweep */
+  guint64 ahead_seq;   /* an answer has told of things here up to this op, … */
+  guint64 ahead_epoch; /* … in this reign */
   gboolean stamps_saved;   /* some are recorded with the position */
   guint64 redo_upto;       /* the last life had dealt with ops up to here, … */
   GHashTable *redo_undone; /* … but these */
@@ -212,6 +217,15 @@ void nf_replica_marks_init (NfReplica *replica);
 void nf_replica_marks_clear (NfReplica *replica);
 /* Op SEQ is applied (ALL: and all before it). With `lock`. */
 void nf_replica_unmark (NfReplica *replica, guint64 seq, gboolean all);
+
+guint64 nf_replica_epoch (NfReplica *replica);
+/* What is as of SEQ at the primary is about to be taken for granted here. 0 or -errno. */
+int nf_replica_note_ahead (NfReplica *replica, guint64 seq);
+
+/* With `work`: is only content suspect here, if anything? */
+gboolean nf_replica_knows_names (NfReplica *replica);
+/* With `work`: carries out all that is received; what content isn't here is noted as suspect. FALSE: not all, now. */
+gboolean nf_replica_finish_all (NfReplica *replica);
 
 /* Content suspicion that is confined to ranges ("dirty"), or to nothing less than the whole file. */
 int nf_dirty_add (NfShare *share, NfFid fid, guint64 start, guint64 end);

@@ -3,6 +3,7 @@
 
 #include "sync/check-private.h"
 #include "sync/replica-internal.h"
+#include "sync/source.h"
 
 #include <errno.h>
 #include <string.h>
@@ -36,7 +37,7 @@ nf_replica_subscribe (NfReplica *replica)
   msg.subscribe.share = replica->share->conf.id;
   msg.subscribe.position = replica->received;
   if (replica->fresh)
-    msg.subscribe.position = (NfPosition){ 0, SEQ_NOWHERE, 0 };
+    msg.subscribe.position = (NfPosition){ replica->received.epoch, SEQ_NOWHERE, 0 };
   msg.subscribe.want_data = replica->share->tree != NULL;
   (void)nf_replica_send (replica, FALSE, &msg); /* no link: peer_up comes again */
 }
@@ -106,6 +107,7 @@ begin_anew (NfReplica *replica, NfPosition start)
   nf_replica_unmark (replica, start.seq, TRUE);
   pthread_mutex_unlock (&replica->lock);
   replica->fresh = FALSE;
+  replica->ahead_seq = replica->ahead_epoch = 0;
   return replica->share->tree ? nf_replica_save (replica) : 0;
 }
 
@@ -114,9 +116,12 @@ static gboolean
 subscribed (NfReplica *replica, const NfMsg *msg)
 {
   g_autofree char *reason = NULL;
+  gboolean lost = msg->subscribed.verdict == NF_VERDICT_COMPARE_AND_KEEP;
 
-  if (msg->subscribed.verdict == NF_VERDICT_COMPARE)
+  if (lost || msg->subscribed.verdict == NF_VERDICT_COMPARE)
     {
+      if (lost && replica->share->tree)
+        nf_replica_set_parted (replica, TRUE);
       if (replica->share->tree && !replica->fresh
           && replica->received.seq > msg->subscribed.position.seq)
         {
@@ -217,6 +222,19 @@ receive_without_tree (NfReplica *replica, const NfRecord *record, NfSlice bytes)
   replica->unpublished++;
 }
 
+/* A reign begins: the primary may have lost ops that a listing has told of here. */
+static int
+distrust_ahead (NfReplica *replica, const NfRecord *record)
+{
+  if (record->kind != NF_OP_EPOCH || record->epoch <= replica->ahead_epoch
+      || record->seq > replica->ahead_seq)
+    return 0;
+  int err = nf_replica_suspect_all (replica);
+  if (err == 0)
+    nf_heal_start (replica->heal);
+  return err;
+}
+
 /* Appends to the journal. FALSE: it can't follow, and has subscribed again or will. */
 static gboolean
 keep (NfReplica *replica, const NfRecord *record, NfSlice bytes, NfSlice data)
@@ -224,6 +242,8 @@ keep (NfReplica *replica, const NfRecord *record, NfSlice bytes, NfSlice data)
   int err = is_aborted (data) ? note_aborted (replica, record->seq) : 0;
   NfPosition position;
 
+  if (err == 0)
+    err = distrust_ahead (replica, record);
   if (err == 0)
     err = nf_journal_append_bytes (replica->share->journal, bytes, &position);
   if (err == 0)
@@ -274,8 +294,8 @@ receive (NfReplica *replica, const NfMsg *msg)
   nf_replica_arrive (replica, bytes, is_aborted (data) ? NF_SLICE_NONE : data);
 }
 
-static guint64
-epoch_of (NfReplica *replica)
+guint64
+nf_replica_epoch (NfReplica *replica)
 {
   pthread_mutex_lock (&replica->share->lock);
   guint64 epoch = replica->share->epoch;
@@ -288,7 +308,7 @@ epoch_of (NfReplica *replica)
 static gboolean
 handle (NfReplica *replica, const NfMsg *msg)
 {
-  guint64 epoch = epoch_of (replica);
+  guint64 epoch = nf_replica_epoch (replica);
   gboolean up = FALSE;
 
   switch (msg->type)
@@ -314,7 +334,15 @@ handle (NfReplica *replica, const NfMsg *msg)
       break; /* nothing else is for a replica */
     }
   nf_replica_settle (replica);
-  return up || (replica->subscribed && epoch_of (replica) != epoch);
+  return up || (replica->subscribed && nf_replica_epoch (replica) != epoch);
+}
+
+/* Who answers a subscription is the primary, again if he took back from here before. */
+static gboolean
+is_primary_again (NfReplica *replica, const NfMsg *msg)
+{
+  return msg->type == NF_MSG_SUBSCRIBED && msg->subscribed.verdict != NF_VERDICT_REFUSED
+         && !replica->share->restore;
 }
 
 void
@@ -331,6 +359,8 @@ nf_replica_message (NfReplica *replica, gboolean bulk, NfMsg *msg)
     nf_forward_answer (replica->share->forward, msg);
   else
     {
+      if (is_primary_again (replica, msg))
+        nf_source_end (replica->share);
       pthread_mutex_lock (&replica->work);
       gboolean up = handle (replica, msg);
       pthread_mutex_unlock (&replica->work);

@@ -158,21 +158,31 @@ finish (NfReplica *replica, NfOp *op)
 
 /* ---- carrying out ---- */
 
-static void
+static int
+or_not_here (int err)
+{
+  return err == -ENOENT ? 0 : err;
+}
+
+/* That something isn't right has to be recorded, or the next life would believe it. */
+static int
 suspect_touched (NfReplica *replica, const NfRecord *record)
 {
   NfIndex *index = replica->share->index;
+  int err = 0;
 
-  for (guint i = 0; i < record->n_names; i++)
+  for (guint i = 0; err == 0 && i < record->n_names; i++)
     {
-      (void)nf_index_set_suspect (index, record->names[i].parent, NF_SUSPECT_NAMES, 0);
+      err = or_not_here (
+          nf_index_set_suspect (index, record->names[i].parent, NF_SUSPECT_NAMES, 0));
       nf_heal_add (replica->heal, record->names[i].parent);
     }
-  if (record->kind == NF_OP_DATA)
-    (void)nf_dirty_whole (replica->share, record->fid);
-  if (record->kind != NF_OP_NAMES)
-    (void)nf_index_set_suspect (index, record->fid, NF_SUSPECT_ATTR, 0);
+  if (err == 0 && record->kind == NF_OP_DATA)
+    err = or_not_here (nf_dirty_whole (replica->share, record->fid));
+  if (err == 0 && record->kind != NF_OP_NAMES)
+    err = or_not_here (nf_index_set_suspect (index, record->fid, NF_SUSPECT_ATTR, 0));
   nf_heal_add (replica->heal, record->fid);
+  return err;
 }
 
 static gboolean
@@ -182,7 +192,7 @@ is_no_space (int err)
 }
 
 /* What couldn't be carried out becomes suspect: then it isn't served, and the healing puts it right. */
-static void
+static int
 give_up (NfReplica *replica, const NfRecord *record, int err)
 {
   g_autofree char *line = nf_record_describe (record);
@@ -192,7 +202,7 @@ give_up (NfReplica *replica, const NfRecord *record, int err)
                          record->seq, g_strerror (-err));
 
   g_warning ("share %s: %s: %s", replica->share->conf.name, text, line);
-  suspect_touched (replica, record);
+  return suspect_touched (replica, record);
 }
 
 /* Placeholders and files that are still to be filled came in. */
@@ -219,7 +229,7 @@ debug_op (NfReplica *replica, const NfRecord *record, gboolean left)
   g_debug ("share %s: %s%s", replica->share->conf.name, line, left ? "" : " (known already)");
 }
 
-/* 0, or -errno if there is no space for it now. */
+/* 0, or -errno if it can't be now. */
 static int
 carry_out (NfReplica *replica, NfOp *op)
 {
@@ -235,9 +245,11 @@ carry_out (NfReplica *replica, NfOp *op)
   if (is_no_space (err))
     return err;
   if (err != 0)
-    give_up (replica, &record, err);
+    err = give_up (replica, &record, err);
   else
     nf_replica_note_times (replica, &record);
+  if (err != 0)
+    return err;
   if (record.kind == NF_OP_DATA || (record.kind == NF_OP_ATTR && (record.mask & NF_SET_MTIME)))
     nf_transfers_timed (replica->transfers, record.fid, record.seq);
   if (record.kind == NF_OP_NAMES)
@@ -245,43 +257,73 @@ carry_out (NfReplica *replica, NfOp *op)
   return 0;
 }
 
-/* The file's content isn't trusted anyway: the range is fetched when that is put right. */
-static gboolean
-only_note_range (NfReplica *replica, const NfOp *op)
+/* The file's content isn't trusted anyway: the range is fetched when that is put right. 0 or -errno. */
+static int
+only_note_range (NfReplica *replica, const NfOp *op, gboolean *ret_noted)
 {
   NfObject object;
   guint64 start = op->record.offset;
 
+  *ret_noted = TRUE;
   if (!nf_index_get (replica->share->index, op->record.fid, &object) || object.ident.ino == 0)
-    return TRUE; /* gone, or not here yet */
-  if (!(object.suspect & NF_SUSPECT_DATA) && !op->redone)
-    return FALSE;
-  (void)nf_dirty_add (replica->share, op->record.fid, start, start + op->record.length);
+    return 0; /* gone, or not here yet */
+  *ret_noted = (object.suspect & NF_SUSPECT_DATA) || op->redone;
+  if (!*ret_noted)
+    return 0;
   nf_heal_add (replica->heal, op->record.fid);
-  return TRUE;
+  return nf_dirty_add (replica->share, op->record.fid, start, start + op->record.length);
+}
+
+/* Content that isn't here: OP waits for it (RET_WAITS), or it is noted as to be fetched. 0 or -errno. */
+static int
+see_to_content (NfReplica *replica, NfOp *op, gboolean *ret_waits)
+{
+  NfTransfer *transfer = nf_transfers_find (replica->transfers, op->record.fid);
+  gboolean noted = FALSE;
+  int err = 0;
+
+  *ret_waits = FALSE;
+  if (transfer && transfer->heals)
+    return nf_transfers_note (replica->transfers, transfer, op);
+  if (!transfer && !nf_op_lacks_bytes (op))
+    return 0;
+  if (!transfer)
+    err = only_note_range (replica, op, &noted);
+  *ret_waits = err == 0 && !noted;
+  if (*ret_waits)
+    nf_transfers_attach (replica->transfers, op);
+  return err;
+}
+
+/* Once only: OP is freed when it is over. */
+static void
+run_again (NfOp *op, GQueue *queue)
+{
+  if (op->queued)
+    return;
+  op->queued = TRUE;
+  g_queue_push_tail (queue, op);
 }
 
 /* OP's turn has come. TRUE: it is over. */
 static gboolean
 step (NfReplica *replica, NfOp *op)
 {
+  gboolean waits = FALSE;
+  int err = 0;
+
   if (op->transfer)
     return FALSE;
   if (nf_op_is_content (op) && !op->noted
       && nf_replica_stamp (replica, op->record.fid)->data < op->position.seq)
+    err = see_to_content (replica, op, &waits);
+  if (waits)
+    return FALSE;
+  if (err == 0)
+    err = carry_out (replica, op);
+  if (err != 0)
     {
-      NfTransfer *transfer = nf_transfers_find (replica->transfers, op->record.fid);
-      if (transfer && transfer->heals)
-        nf_transfers_note (replica->transfers, transfer, op);
-      else if (transfer || (nf_op_lacks_bytes (op) && !only_note_range (replica, op)))
-        {
-          nf_transfers_attach (replica->transfers, op);
-          return FALSE;
-        }
-    }
-  if (carry_out (replica, op) != 0)
-    {
-      g_queue_push_tail (&replica->stalled, op);
+      run_again (op, &replica->stalled);
       replica->no_space = TRUE;
       nf_replica_retry_later (replica);
       return FALSE;
@@ -294,6 +336,7 @@ void
 nf_replica_run (NfReplica *replica, NfOp *op)
 {
   op->turn = TRUE;
+  op->queued = FALSE;
   if (step (replica, op))
     finish (replica, op);
 }
@@ -303,7 +346,43 @@ nf_replica_resume (NfReplica *replica, NfOp *op)
 {
   op->transfer = NULL;
   if (op->turn)
-    g_queue_push_tail (&replica->ready, op);
+    run_again (op, &replica->ready);
+}
+
+/* Each op whose turn it is gets it once more, and notes what content it lacks. */
+static void
+run_without_content (NfReplica *replica)
+{
+  nf_transfers_drop_all (replica->transfers);
+  g_queue_clear (&replica->ready);
+  g_queue_clear (&replica->stalled);
+  for (GList *l = replica->undone.head; l; l = l->next)
+    {
+      NfOp *op = l->data;
+      op->redone = TRUE;
+      op->queued = FALSE;
+      if (op->holds.waits == 0)
+        run_again (op, &replica->ready);
+    }
+  nf_replica_run_ready (replica);
+}
+
+gboolean
+nf_replica_finish_all (NfReplica *replica)
+{
+  guint64 loaded;
+  guint left;
+
+  replica->redo_end = replica->received.seq; /* those that are still to be read in, too */
+  do
+    {
+      left = replica->undone.length;
+      loaded = replica->loaded.seq;
+      run_without_content (replica);
+      nf_replica_load_more (replica);
+    }
+  while (!replica->no_space && (replica->undone.length != left || replica->loaded.seq != loaded));
+  return replica->undone.length == 0 && replica->loaded.seq == replica->received.seq;
 }
 
 /* ---- taking in ---- */
@@ -349,7 +428,7 @@ ask_early (NfReplica *replica, NfOp *op, gboolean free)
 
   if (transfer && transfer->heals)
     {
-      nf_transfers_note (replica->transfers, transfer, op);
+      (void)nf_transfers_note (replica->transfers, transfer, op); /* else when its turn comes */
       return;
     }
   if (!under_way && (!nf_op_lacks_bytes (op) || (free && op->redone)))
@@ -384,7 +463,7 @@ take_op (NfReplica *replica, NfOp *op)
   if (free && replica->no_space && !kept->transfer)
     {
       kept->turn = TRUE;
-      g_queue_push_tail (&replica->stalled, kept);
+      run_again (kept, &replica->stalled);
     }
   else if (free)
     g_queue_push_tail (&replica->ready, kept);

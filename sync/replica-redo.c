@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "sync/boot.h"
+#include "sync/checkpoint.h"
+#include "sync/rebind.h"
 
 /* What a life leaves to the next one. In the index:
  *
@@ -32,33 +34,42 @@
 
 /* ---- the recorded position ---- */
 
+static void
+put_stamp (NfFid fid, const NfStamp *stamp, NfBuf *buf)
+{
+  nf_buf_put_u64 (buf, fid);
+  nf_buf_put_u64 (buf, stamp->names);
+  nf_buf_put_u64 (buf, stamp->attr);
+  nf_buf_put_u64 (buf, stamp->data);
+  nf_buf_put_u64 (buf, stamp->placed);
+  nf_buf_put_u64 (buf, stamp->times);
+  nf_buf_put_u64 (buf, stamp->gone);
+}
+
 /* A deferred op may be known newer than it is, as those after it are that have been dealt with. The next life has to
- * know that, too: it carries out the one and not the others. FALSE: there are too many. */
+ * know that, too: it carries out the one and not the others. FALSE: there are too many. GONE_ONLY: of what nobody has any
+ * more, to which no name may be moved even if all is carried out again. */
 static gboolean
-put_stamps (NfReplica *replica, NfBuf *buf)
+put_stamps (NfReplica *replica, gboolean gone_only, NfBuf *buf)
 {
   guint64 applied = nf_replica_position (replica).seq;
   GHashTableIter iter;
   gpointer key, value;
   guint n = 0;
 
-  if (replica->undone.length == 0)
-    return TRUE;
+  nf_buf_clear (buf);
   g_hash_table_iter_init (&iter, replica->stamps);
   while (g_hash_table_iter_next (&iter, &key, &value))
     {
       const NfStamp *stamp = value;
+      const NfStamp gone = { .gone = stamp->gone };
+      if (gone_only)
+        stamp = &gone;
       if (nf_stamp_is_past (stamp, applied))
         continue;
       if (n++ == STAMPS_MAX)
         return FALSE;
-      nf_buf_put_u64 (buf, *(NfFid *)key);
-      nf_buf_put_u64 (buf, stamp->names);
-      nf_buf_put_u64 (buf, stamp->attr);
-      nf_buf_put_u64 (buf, stamp->data);
-      nf_buf_put_u64 (buf, stamp->placed);
-      nf_buf_put_u64 (buf, stamp->times);
-      nf_buf_put_u64 (buf, stamp->gone);
+      put_stamp (*(NfFid *)key, stamp, buf);
     }
   return TRUE;
 }
@@ -102,7 +113,7 @@ nf_replica_save (NfReplica *replica)
   g_auto (NfBuf) buf = NF_BUF_INIT;
   g_auto (NfBuf) stamps = NF_BUF_INIT;
   NfPosition position = nf_replica_position (replica);
-  gboolean known = put_stamps (replica, &stamps);
+  gboolean known = put_stamps (replica, FALSE, &stamps);
   guint64 upto = known ? replica->loaded.seq : position.seq;
   guint n = 0;
 
@@ -121,8 +132,9 @@ nf_replica_save (NfReplica *replica)
         }
       nf_buf_put_u64 (&buf, op->position.seq);
     }
-  return put_position (replica, nf_buf_slice (&buf),
-                       known ? nf_buf_slice (&stamps) : NF_SLICE_NONE);
+  if (!known && !put_stamps (replica, TRUE, &stamps))
+    nf_buf_clear (&stamps);
+  return put_position (replica, nf_buf_slice (&buf), nf_buf_slice (&stamps));
 }
 
 static void
@@ -142,6 +154,19 @@ reader_of (GBytes *bytes)
   const guint8 *data = g_bytes_get_data (bytes, &len);
 
   return nf_reader (nf_slice (data, len));
+}
+
+/* The seq of the position that the index has recorded, whether it fits the journal or not. */
+static guint64
+recorded_seq (NfReplica *replica)
+{
+  g_autoptr (GBytes) bytes = nf_index_get_meta (replica->share->index, "position");
+
+  if (!bytes)
+    return 0;
+  NfReader reader = reader_of (bytes);
+  (void)nf_reader_u64 (&reader); /* the epoch */
+  return nf_reader_u64 (&reader);
 }
 
 /* FALSE if there is none, or none that fits the journal. */
@@ -213,6 +238,40 @@ collect_times (NfPosition position, NfSlice bytes, gpointer data)
   return TRUE;
 }
 
+/* ---- ahead of the position ---- */
+
+/* What a listing has brought, or that something is gone, may be lost again with the primary's power, before the ops have come that say so. */
+int
+nf_replica_note_ahead (NfReplica *replica, guint64 seq)
+{
+  g_auto (NfBuf) buf = NF_BUF_INIT;
+  guint64 epoch = nf_replica_epoch (replica);
+
+  if (seq <= replica->received.seq || (epoch == replica->ahead_epoch && seq <= replica->ahead_seq))
+    return 0;
+  nf_buf_put_u64 (&buf, epoch);
+  nf_buf_put_u64 (&buf, seq);
+  int err = nf_index_set_meta (replica->share->index, "ahead", nf_buf_slice (&buf));
+  if (err == 0)
+    {
+      replica->ahead_epoch = epoch;
+      replica->ahead_seq = seq;
+    }
+  return err;
+}
+
+static void
+read_ahead (NfReplica *replica)
+{
+  g_autoptr (GBytes) bytes = nf_index_get_meta (replica->share->index, "ahead");
+
+  if (!bytes)
+    return;
+  NfReader reader = reader_of (bytes);
+  replica->ahead_epoch = nf_reader_u64 (&reader);
+  replica->ahead_seq = nf_reader_u64 (&reader);
+}
+
 /* ---- power cuts ---- */
 
 /* Did the last life end in order, or at least in this boot? Notes that another life has begun. */
@@ -242,6 +301,25 @@ is_whole (NfReplica *replica, int *ret_err)
 
 /* ---- opening ---- */
 
+/* What had no name when the index was brought to the disk, and wasn't there to be swept away: nobody would ask for it. */
+static int
+forget_unnamed (NfReplica *replica)
+{
+  NfIndex *index = replica->share->index;
+  NfObject object = { 0 };
+  int err = nf_index_begin (index);
+
+  if (err != 0)
+    return err;
+  while (err == 0 && nf_index_next (index, object.fid, &object))
+    if (object.place == NF_PLACE_LIMBO || object.place == NF_PLACE_STAGING)
+      err = nf_index_remove (index, object.fid);
+  if (err == 0)
+    return nf_index_commit (index);
+  nf_index_abort (index);
+  return err;
+}
+
 static int
 compare_all (NfReplica *replica)
 {
@@ -252,7 +330,9 @@ compare_all (NfReplica *replica)
   replica->redo_upto = replica->redo_end = 0;
   g_hash_table_remove_all (replica->redo_undone);
   int err = nf_replica_suspect_all (replica);
-  return err != 0 ? err : nf_tree_sweep (replica->share->tree);
+  if (err == 0)
+    err = nf_tree_sweep (replica->share->tree);
+  return err != 0 ? err : forget_unnamed (replica);
 }
 
 /* Where content was being put in place, the file's times may be those of that. */
@@ -291,17 +371,48 @@ redo (NfReplica *replica)
   return replica->loaded.seq == replica->received.seq ? nf_tree_sweep (replica->share->tree) : 0;
 }
 
+/* After a power cut. FROM: the last op that the index had. */
+static int
+compare_after_reboot (NfReplica *replica, guint64 from)
+{
+  guint n = 0;
+  int err
+      = nf_rebind (replica->share, MAX (from, nf_journal_first (replica->share->journal).seq), &n);
+
+  return err != 0 ? err : compare_all (replica);
+}
+
+/* A primary's: the history is our own, and goes on at the source, but what is here of it isn't certain. */
+static int
+begin_restoring (NfReplica *replica)
+{
+  int err = compare_after_reboot (replica, nf_checkpoint_index_mark (replica->share));
+
+  replica->fresh = FALSE;
+  return err;
+}
+
+static int
+begin (NfReplica *replica)
+{
+  g_autoptr (GBytes) parted = nf_index_get_meta (replica->share->index, "parted");
+  int err;
+  gboolean whole = is_whole (replica, &err);
+
+  replica->parted = parted != NULL;
+  if (err != 0)
+    return err;
+  read_ahead (replica);
+  if (!whole)
+    return compare_after_reboot (replica, recorded_seq (replica));
+  return restore_position (replica) ? redo (replica) : compare_all (replica);
+}
+
 gboolean
 nf_replica_recover (NfReplica *replica, GError **error)
 {
-  int err;
-  gboolean whole = is_whole (replica, &err);
-  g_autoptr (GBytes) parted = nf_index_get_meta (replica->share->index, "parted");
+  int err = replica->share->restore ? begin_restoring (replica) : begin (replica);
 
-  replica->parted = parted != NULL;
-
-  if (err == 0)
-    err = whole && restore_position (replica) ? redo (replica) : compare_all (replica);
   if (err == 0)
     return TRUE;
   g_set_error (error, G_FILE_ERROR, g_file_error_from_errno (-err), "recover the replica in %s: %s",

@@ -41,6 +41,7 @@ nf_replica_unref (NfReplica *replica)
   g_hash_table_unref (replica->content);
   g_hash_table_unref (replica->aborted);
   g_hash_table_unref (replica->stamps);
+  g_hash_table_unref (replica->copied);
   g_hash_table_unref (replica->redo_undone);
   g_hash_table_unref (replica->undone_seqs);
   g_hash_table_unref (replica->unsure);
@@ -193,6 +194,8 @@ nf_replica_settle (NfReplica *replica)
       publish_soon (replica);
       return;
     }
+  if (replica->frozen)
+    return;
   gboolean room;
   do
     {
@@ -223,6 +226,7 @@ nf_replica_set_parted (NfReplica *replica, gboolean parted)
   if (replica->parted == parted)
     return;
   replica->parted = parted;
+  g_hash_table_remove_all (replica->copied);
   /* If it can't be recorded, less is kept after a crash than could have been; the comparison itself doesn't need it. */
   (void)nf_index_set_meta (replica->share->index, "parted",
                            parted ? nf_slice_str ("1") : NF_SLICE_NONE);
@@ -299,6 +303,7 @@ nf_replica_new (NfShare *share, GError **error)
   replica->content = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, content_free);
   replica->touched = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
   replica->aborted = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
+  replica->copied = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   replica->stamps = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
   replica->redo_undone = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   replica->undone_seqs = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
@@ -360,6 +365,32 @@ nf_replica_position (NfReplica *replica)
   NfPosition applied = replica->applied;
   pthread_mutex_unlock (&replica->lock);
   return applied;
+}
+
+gboolean
+nf_replica_knows_names (NfReplica *replica)
+{
+  NfIndex *index = replica->share->index;
+  NfObject object = { 0 };
+
+  if (!replica->share->tree || replica->fresh || replica->ahead_seq > replica->received.seq)
+    return FALSE;
+  while (nf_index_suspects (index) > 0 && nf_index_next_suspect (index, object.fid, &object))
+    if (object.suspect & (NF_SUSPECT_NAMES | NF_SUSPECT_TREE))
+      return FALSE;
+  return TRUE;
+}
+
+NfPosition
+nf_replica_position_to_trust (NfReplica *replica)
+{
+  NfPosition position = { 0 };
+
+  pthread_mutex_lock (&replica->work);
+  if (nf_replica_knows_names (replica))
+    position = replica->received;
+  pthread_mutex_unlock (&replica->work);
+  return position;
 }
 
 void

@@ -95,7 +95,7 @@ take_locked (NfServeJob *job, Piece *piece, guint64 *ret_seq)
   NfLockSet locks;
 
   nf_locks_take (&primary->locks, &job->fid, 1, &locks);
-  *ret_seq = nf_journal_last (primary->share->journal).seq;
+  *ret_seq = nf_primary_stamp (primary);
   piece->fd = nf_serve_open (job, job->fid);
   int err = piece->fd < 0 ? piece->fd : take_piece (job, piece);
   nf_locks_give (&primary->locks, &locks);
@@ -166,7 +166,7 @@ hash_locked (NfServeJob *job, GByteArray *hashes, guint64 *ret_seq, guint64 *ret
   struct stat st;
 
   nf_locks_take (&primary->locks, &job->fid, 1, &locks);
-  *ret_seq = nf_journal_last (primary->share->journal).seq;
+  *ret_seq = nf_primary_stamp (primary);
   int fd = nf_serve_open (job, job->fid);
   int err = fd < 0 ? fd : 0;
   if (err == 0 && fstat (fd, &st) != 0)

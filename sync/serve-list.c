@@ -86,7 +86,8 @@ put_entry (NfServeJob *job, NfDirEntry *entry, NfBuf *buf)
     }
   put_xattrs (tree, entry->attr.fid, &xattrs);
   entry->xattrs = nf_buf_slice (&xattrs);
-  if (S_ISREG (entry->attr.mode) && entry->attr.size <= NF_SERVE_INLINE)
+  if (S_ISREG (entry->attr.mode) && entry->attr.size <= NF_SERVE_INLINE
+      && !nf_primary_lacks_content (job->primary, entry->attr.fid))
     read_content (job, entry, content);
   nf_dir_entry_encode (entry, buf);
 }
@@ -102,7 +103,9 @@ put_named (NfServeJob *job, NfSlice name, NfBuf *buf)
   NfIdent ident;
   int err = nf_tree_lookup (share->tree, job->fid, name, &entry.attr, &ident);
 
-  if (err == 0
+  if (err == 0 && primary->source_seq != 0 && entry.attr.fid == NF_FID_NONE)
+    err = -ENOENT; /* somebody's own, and not the share's */
+  if (err == 0 && primary->source_seq == 0
       && (entry.attr.fid == NF_FID_NONE || (entry.attr.nlink > 1 && !S_ISDIR (entry.attr.mode))))
     err = nf_primary_adopt (share, job->fid, name, ident, &entry.attr);
   if (err != 0)
@@ -156,7 +159,7 @@ begin (NfServeJob *job, NfBuf *buf)
   NfLockSet locks;
 
   nf_locks_take (&primary->locks, &job->fid, 1, &locks);
-  job->seq = nf_journal_last (share->journal).seq;
+  job->seq = nf_primary_stamp (primary);
   job->names = g_byte_array_new ();
   job->listed = TRUE;
   int err = nf_tree_stat (share->tree, job->fid, &self.attr);

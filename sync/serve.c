@@ -94,6 +94,8 @@ nf_serve_send (NfServeJob *job, const NfMsg *msg)
 int
 nf_serve_open (NfServeJob *job, NfFid fid)
 {
+  if (nf_primary_lacks_content (job->primary, fid))
+    return -ESTALE;
   int fd = nf_opens_fd (job->primary->share->opens, fid, FALSE);
 
   return fd >= 0 ? fd : nf_exec_open (job->primary->share, fid, O_RDONLY);

@@ -29,6 +29,7 @@ typedef struct NfOpens NfOpens;
 typedef struct NfPrimary NfPrimary;
 typedef struct NfReplica NfReplica;
 typedef struct NfForward NfForward;
+typedef struct NfRestore NfRestore;
 
 /* Enough that files rarely meet. */
 #define NF_CONTENT_LOCKS 64
@@ -45,6 +46,8 @@ struct NfShare
   NfPrimary *primary; /* one of these two */
   NfReplica *replica; /* role replica and, with no tree, none */
   NfForward *forward; /* with `replica` */
+  NfRestore *
+      restore; /* with `replica`: this is the primary, which takes back what it lost; see restore.h */
 
   /* At a replica: an op on a file's content is applied (write) while nobody here reads it (read). By fid. Innermost. */
   pthread_rwlock_t content[NF_CONTENT_LOCKS];
@@ -55,8 +58,13 @@ struct NfShare
   guint64 epoch;        /* the primary's reign that we know of */
   gboolean connected;   /* to the primary */
   gboolean closing;
+  NfPrimary *source;   /* at a replica, while its primary takes back what it lost; see source.h */
   GHashTable *strands; /* for messages; see share.c. NULL when closing */
 };
+
+/* ---- share.c ---- */
+/* A share that is being restored: SITE is its primary from now on. */
+void nf_share_follow (NfShare *share, const char *site);
 
 /* ---- opens.c: what is open, by fid. Thread: any; one lock inside, innermost. ---- */
 NfOpens *nf_opens_new (NfShare *share);
@@ -130,6 +138,8 @@ gboolean nf_replica_mark (NfReplica *replica, guint64 seq, const NfFid *fids, gu
  * same things aren't read from the tree either until it has come so far. */
 void nf_replica_mark_read (NfReplica *replica, const NfMsg *call, int status, const NfMsg *answer);
 NfPosition nf_replica_position (NfReplica *replica);
+/* The last op received; nothing if names or attributes here aren't known to be right. Takes the replica's `work`. */
+NfPosition nf_replica_position_to_trust (NfReplica *replica);
 /* Is somebody waiting for the kernel to be told? Then nf_replica_told() is due, on the strand. Thread: any. */
 gboolean nf_replica_wants_told (NfReplica *replica);
 void nf_replica_told (NfReplica *replica);

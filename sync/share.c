@@ -8,6 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "sync/restore.h"
+#include "sync/source.h"
+
 /* The outside of a share: opening and closing, and each call and message to the part that it is
  * for. */
 
@@ -72,6 +75,8 @@ open_store (NfShare *share, GError **error)
 static gboolean
 start_role (NfShare *share, GError **error)
 {
+  if (share->conf.role == NF_ROLE_PRIMARY && nf_restore_is_due (share))
+    share->restore = nf_restore_new (share);
   if (share->conf.role == NF_ROLE_PRIMARY)
     {
       share->connected = TRUE;
@@ -80,6 +85,8 @@ start_role (NfShare *share, GError **error)
     }
   share->forward = nf_forward_new (share);
   share->replica = nf_replica_new (share, error);
+  if (share->replica && share->restore)
+    nf_restore_start (share->restore);
   return share->replica != NULL;
 }
 
@@ -142,6 +149,9 @@ void
 nf_share_close (NfShare *share)
 {
   drop_strands (share);
+  if (share->restore)
+    nf_restore_free (share->restore);
+  nf_source_end (share);
   if (share->replica)
     nf_replica_stop (share->replica);
   if (share->forward)
@@ -162,6 +172,18 @@ nf_share_close (NfShare *share)
   pthread_mutex_destroy (&share->checkpoint_lock);
   pthread_mutex_destroy (&share->lock);
   g_free (share);
+}
+
+gboolean
+nf_share_wants_reopen (NfShare *share)
+{
+  return share->restore && nf_restore_is_over (share->restore);
+}
+
+gboolean
+nf_share_is_recovering (NfShare *share)
+{
+  return share->restore != NULL;
 }
 
 gboolean
@@ -193,8 +215,8 @@ nf_share_hello (NfShare *share, NfHelloShare *ret_hello)
 {
   ret_hello->share = share->conf.id;
   ret_hello->role = (guint8)share->conf.role;
-  ret_hello->position
-      = share->primary ? nf_journal_last (share->journal) : nf_replica_position (share->replica);
+  ret_hello->position = share->primary ? nf_journal_last (share->journal)
+                                       : nf_replica_position_to_trust (share->replica);
 }
 
 /* ---- messages ---- */
@@ -218,7 +240,7 @@ deliver (gpointer arg)
     nf_primary_message (share->primary, delivery->site, delivery->bulk, delivery->msg);
   else if (delivery->msg->type == NF_MSG_ANSWER)
     nf_forward_answer (share->forward, delivery->msg);
-  else
+  else if (share->restore || !nf_source_message (share, delivery->msg))
     nf_replica_message (share->replica, delivery->bulk, g_steal_pointer (&delivery->msg));
   delivery_free (delivery);
 }
@@ -248,6 +270,7 @@ deliver_down (gpointer arg)
       pthread_mutex_lock (&share->lock);
       share->connected = FALSE;
       pthread_mutex_unlock (&share->lock);
+      nf_source_end (share);
       nf_replica_peer_down (share->replica);
       nf_forward_peer_down (share->forward);
     }
@@ -294,9 +317,20 @@ concerns (NfShare *share, const char *site)
 }
 
 void
+nf_share_follow (NfShare *share, const char *site)
+{
+  const char *primary = g_strdup (site);
+
+  __atomic_store_n (&share->conf.primary, primary, __ATOMIC_RELEASE);
+  post_delivery (share, site, FALSE, NULL, deliver_up);
+}
+
+void
 nf_share_peer_up (NfShare *share, const char *site, const NfHelloShare *theirs)
 {
-  (void)theirs; /* the position comes again in SUBSCRIBE, when it counts */
+  /* Else the position comes again in SUBSCRIBE, when it counts. */
+  if (share->restore)
+    nf_restore_peer_up (share->restore, site, theirs);
   if (concerns (share, site))
     post_delivery (share, site, FALSE, NULL, deliver_up);
 }
@@ -304,6 +338,8 @@ nf_share_peer_up (NfShare *share, const char *site, const NfHelloShare *theirs)
 void
 nf_share_peer_down (NfShare *share, const char *site)
 {
+  if (share->restore)
+    nf_restore_peer_down (share->restore, site);
   if (concerns (share, site))
     post_delivery (share, site, FALSE, NULL, deliver_down);
 }
@@ -338,6 +374,8 @@ nf_share_drained (NfShare *share, const char *site, gboolean bulk)
 {
   if (share->primary)
     nf_primary_drained (share->primary, site, bulk);
+  else if (g_str_equal (site, share->conf.primary))
+    nf_source_drained (share, bulk);
 }
 
 /* ---- calls ---- */
@@ -638,6 +676,10 @@ nf_share_status (NfShare *share, NfShareStatus *ret_status)
     }
   nf_forward_pending (share->forward, &ret_status->pending_calls, &ret_status->pending_bytes);
   nf_replica_status (share->replica, ret_status);
+  if (!share->restore)
+    return;
+  g_strlcpy (ret_status->state, "recovering", sizeof ret_status->state);
+  nf_restore_describe (share->restore, ret_status->trouble, sizeof ret_status->trouble);
 }
 
 void

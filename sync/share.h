@@ -39,6 +39,10 @@ typedef struct
 NfShare *nf_share_open (const NfShareConf *conf, NfHost *host, GError **error);
 /* Stops taking calls, answers the waiting ones (EHOSTUNREACH), writes a clean checkpoint, frees. */
 void nf_share_close (NfShare *share);
+/* It is to be closed and opened again: a primary has taken back what it lost. See NfHost.reopen. */
+gboolean nf_share_wants_reopen (NfShare *share);
+/* Until then it is no primary. */
+gboolean nf_share_is_recovering (NfShare *share);
 /* Waits (TIMEOUT_MS at most) until forwarded writes are answered. TRUE if nothing is left; else
  * RET_LEFT names what couldn't be written, a path a line. */
 gboolean nf_share_drain (NfShare *share, guint timeout_ms, char **ret_left);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "config.h"
 
+#include "sync/reconcile.h"
 #include "sync/replica-internal.h"
 
 #include <errno.h>
@@ -319,19 +320,34 @@ replace (Switch *sw)
 
 /* ---- both ---- */
 
+static void
+ignore_range (guint64 start, guint64 end, gpointer data)
+{
+  (void)start, (void)end, (void)data;
+}
+
+/* Was it to put certain ranges right, and meanwhile the whole file has become suspect? */
+static gboolean
+is_too_little (const Switch *sw)
+{
+  return sw->transfer->heals && !sw->transfer->whole
+         && !nf_dirty_each (sw->replica->share, sw->transfer->fid, ignore_range, NULL);
+}
+
 static int
 carry_out (Switch *sw, gboolean suspect)
 {
   NfShare *share = sw->replica->share;
   NfFid fid = sw->transfer->fid;
   gboolean replaced = may_replace (sw);
+  gboolean heals = sw->transfer->heals && !is_too_little (sw);
   int err = replaced ? replace (sw) : switch_in_place (sw);
 
   if (err != 0)
     return err;
   /* A suspicion that was there before goes only if this transfer was to heal it; and one that covers no more than
    * has just been put right would have been wanted along with it. */
-  if (sw->transfer->heals || replaced || !suspect)
+  if (heals || replaced || !suspect)
     err = nf_dirty_clear (share, fid);
   if (err == 0 && !replaced && sw->foreign)
     nf_apply_invalidate_content (share, fid, sw->file, 0, 0);
@@ -441,6 +457,13 @@ nf_transfer_switch (NfReplica *replica, NfTransfer *transfer, guint64 seq)
   if (err != 0)
     return err;
   find_attributes (&sw);
+  if (transfer->heals && nf_segments_count (&transfer->segments) > 0)
+    err = nf_reconcile_keep_copy (replica, transfer->fid);
+  if (err != 0)
+    {
+      (void)close (sw.file);
+      return err;
+    }
   nf_host_point (replica->share->host, "replica-switch");
   pthread_rwlock_t *lock = nf_share_content_lock (replica->share, transfer->fid);
   pthread_rwlock_wrlock (lock); /* readers see it before or after */

@@ -200,19 +200,21 @@ range_of (const NfTransfer *transfer, const NfOp *op, guint64 *ret_start, guint6
   *ret_end = MAX (known, MAX (transfer->hash_end, *ret_start));
 }
 
-void
+int
 nf_transfers_note (NfTransfers *transfers, NfTransfer *transfer, NfOp *op)
 {
   guint64 start, end;
 
   range_of (transfer, op, &start, &end);
+  int err = start < end ? nf_dirty_add (transfers->replica->share, transfer->fid, start, end) : 0;
+  if (err != 0)
+    return err;
   nf_segments_want (&transfer->segments, start, end, op->position.seq);
-  if (start < end)
-    (void)nf_dirty_add (transfers->replica->share, transfer->fid, start, end);
   transfer->noted_seq = op->position.seq;
   transfer->noted_size = op->record.attr.size;
   op->noted = TRUE;
   nf_replica_set_unsure (transfers->replica, transfer->fid, TRUE);
+  return 0;
 }
 
 void
@@ -258,7 +260,7 @@ note_deferred (NfTransfers *transfers, NfTransfer *transfer)
 
   for (GList *l = ops ? ops->head : NULL; l; l = l->next)
     if (!((NfOp *)l->data)->noted)
-      nf_transfers_note (transfers, transfer, l->data);
+      (void)nf_transfers_note (transfers, transfer, l->data); /* else when its turn comes */
   NfOp *op;
   while ((op = g_queue_pop_head (&transfer->ops)))
     nf_replica_resume (transfers->replica, op);
@@ -340,12 +342,18 @@ switch_in (NfTransfers *transfers, NfTransfer *transfer, guint64 seq)
       g_warning ("share %s: the content of %s couldn't be put in place: %s; it is compared with "
                  "the primary's",
                  replica->share->conf.name, path ? path : "a file", g_strerror (-err));
-      (void)nf_dirty_whole (replica->share, fid);
+      err = nf_dirty_whole (replica->share, fid);
+      if (err != 0)
+        {
+          nf_transfer_pause (transfers, transfer, err);
+          return;
+        }
       nf_heal_gone (replica->heal, fid); /* later, not at once again */
     }
   NfStamp *stamp = nf_replica_stamp_edit (replica, fid);
   stamp->data = MAX (stamp->data, seq);
   nf_transfer_end (transfers, transfer);
+  nf_heal_add (replica->heal, fid); /* if anything of it is suspect still */
 }
 
 /* The first op of TRANSFER has waited for long, and what it needs itself is there. */

@@ -65,7 +65,7 @@ guint64 nf_transfers_needs (NfTransfers *transfers);
  * none), or because a transfer is under way. */
 void nf_transfers_attach (NfTransfers *transfers, NfOp *op);
 /* TRANSFER heals: what OP changes is wanted as of it, and OP need not wait. */
-void nf_transfers_note (NfTransfers *transfers, NfTransfer *transfer, NfOp *op);
+int nf_transfers_note (NfTransfers *transfers, NfTransfer *transfer, NfOp *op);
 /* Op SEQ has set the mtime of FID. */
 void nf_transfers_timed (NfTransfers *transfers, NfFid fid, guint64 seq);
 /* The content of FID is suspect and is to be made right. -errno if it can't begin. */

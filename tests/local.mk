@@ -10,6 +10,7 @@
 # unit_tests        run by "make check", in parallel
 # script_tests      tests/….sh, the same; exit status 77 means skipped, which CI counts as failure
 # long_tests        tests/….sh, run by "make check-long"
+# long_programs     of unit_tests, which it runs, too
 # stress_programs   a plain main(), run by "make check-stress"; CI runs them under ThreadSanitizer
 # fuzz_programs     tests/fuzz/fuzz-….c with LLVMFuzzerTestOneInput and $(FUZZ_MAIN) as last of LDADD;
 #                   "make check" replays tests/fuzz/seeds/fuzz-…/*, "make check-fuzz" searches
@@ -19,6 +20,7 @@
 unit_tests =
 script_tests =
 long_tests =
+long_programs =
 stress_programs =
 fuzz_programs =
 bench_programs =
@@ -93,6 +95,7 @@ tests_test_policy_SOURCES = tests/test-policy.c
 tests_test_policy_LDADD = $(FS_UNIT)
 
 SIM = tests/sim.c tests/sim.h tests/sim-dir.c
+WORLD = $(SIM) tests/sim-world.c tests/sim-world.h
 unit_tests += tests/test-replica
 tests_test_replica_SOURCES = tests/test-replica.c $(SIM)
 tests_test_replica_LDADD = $(SYNC_UNIT)
@@ -101,17 +104,22 @@ unit_tests += tests/test-check
 tests_test_check_SOURCES = tests/test-check.c $(SIM)
 tests_test_check_LDADD = $(SYNC_UNIT)
 
+unit_tests += tests/test-restore
+tests_test_restore_SOURCES = tests/test-restore.c $(SIM)
+tests_test_restore_LDADD = $(SYNC_UNIT)
+
 unit_tests += tests/test-unsynced
 tests_test_unsynced_SOURCES = tests/test-unsynced.c
 tests_test_unsynced_LDADD = $(SYNC_UNIT)
 
-unit_tests += tests/test-power
-tests_test_power_SOURCES = tests/test-power.c $(SIM)
-tests_test_power_LDADD = $(SYNC_UNIT)
-
 unit_tests += tests/test-pair
-tests_test_pair_SOURCES = tests/test-pair.c $(SIM)
+tests_test_pair_SOURCES = tests/test-pair.c $(WORLD)
 tests_test_pair_LDADD = $(SYNC_UNIT)
+
+unit_tests += tests/test-histories
+tests_test_histories_SOURCES = tests/test-histories.c tests/sim-disk.c tests/sim-disk.h $(WORLD)
+tests_test_histories_LDADD = $(SYNC_UNIT)
+long_programs += tests/test-histories
 
 unit_tests += tests/test-blocked tests/test-segments
 tests_test_blocked_SOURCES = tests/test-blocked.c

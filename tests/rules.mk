@@ -26,7 +26,7 @@ check-local:
 endif
 
 check-long: all $(check_PROGRAMS)
-	NF_LONG=1 $(MAKE) check-TESTS TESTS='$(long_tests)' TEST_SUITE_LOG=test-suite-long.log
+	NF_LONG=1 $(MAKE) check-TESTS TESTS='$(long_tests) $(long_programs)' TEST_SUITE_LOG=test-suite-long.log
 
 # Tests with several sites that are worth repeating where programs are slow, as under a sanitizer.
 few_site_tests = tests/sites/maildir.sh tests/sites/cut.sh tests/sites/none.sh \

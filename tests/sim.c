@@ -39,7 +39,10 @@ struct NfSim
   gint64 now_ms;
   gint64 ticks; /* makes every reading of the clock another one */
   guint max_delay_ms;
+  guint cuts;       /* how often any link was cut */
   guint kill_after; /* named steps; 0: never */
+  NfSimHook hook;
+  gpointer hook_data;
   GPtrArray *sites;
   GPtrArray *lanes;
   GPtrArray *tasks;
@@ -120,7 +123,7 @@ host_send (gpointer data, const char *to, gboolean bulk, const NfMsg *msg)
 {
   NfSimSite *site = data;
 
-  return put_frame (site->sim, site->name, to, bulk, msg);
+  return !site->dead && put_frame (site->sim, site->name, to, bulk, msg);
 }
 
 static gsize
@@ -141,9 +144,11 @@ host_redial (gpointer data, const char *to)
 static gint64
 host_realtime_ns (gpointer data)
 {
-  NfSim *sim = ((NfSimSite *)data)->sim;
+  NfSimSite *site = data;
+  NfSim *sim = site->sim;
 
-  return G_GINT64_CONSTANT (1700000000000000000) + sim->now_ms * 1000000 + sim->ticks++;
+  return G_GINT64_CONSTANT (1700000000000000000) + site->clock_step_ns + sim->now_ms * 1000000
+         + sim->ticks++;
 }
 
 static gint64
@@ -172,11 +177,20 @@ nf_sim_kill_after (NfSim *sim, guint n)
   sim->kill_after = n;
 }
 
+void
+nf_sim_at_points (NfSim *sim, NfSimHook hook, gpointer data)
+{
+  sim->hook = hook;
+  sim->hook_data = data;
+}
+
 static void
 host_point (gpointer data, const char *name)
 {
   NfSimSite *site = data;
 
+  if (site->sim->hook && !site->dead)
+    site->sim->hook (site->sim->hook_data, site, name);
   if (site->sim->kill_after > 0 && --site->sim->kill_after == 0)
     _exit (0);
   guint n = GPOINTER_TO_UINT (g_hash_table_lookup (site->points, name));
@@ -231,7 +245,7 @@ nf_sim_open (NfSimSite *site, NfMapRole role, const char *dir, const char *prima
              const char *const *members, GError **error)
 {
   NfShareConf conf = { .id = 7,
-                       .name = "s",
+                       .name = site->name,
                        .site = site->name,
                        .primary = primary,
                        .role = role,
@@ -256,7 +270,8 @@ run_task (NfSim *sim, guint index)
 {
   Task *task = g_ptr_array_steal_index_fast (sim->tasks, index);
 
-  task->func (task->arg);
+  if (!task->site->dead)
+    task->func (task->arg);
   g_free (task);
 }
 
@@ -380,6 +395,14 @@ nf_sim_close (NfSimSite *site)
   nf_share_close (g_steal_pointer (&site->share));
 }
 
+void
+nf_sim_kill (NfSimSite *site)
+{
+  site->dead = TRUE;
+  for (guint i = 0; i < site->sim->sites->len; i++)
+    nf_sim_cut (site->sim, site->name, ((NfSimSite *)site->sim->sites->pdata[i])->name);
+}
+
 /* ---- links ---- */
 
 static void
@@ -405,7 +428,7 @@ nf_sim_connect (NfSim *sim, const char *a, const char *b)
 {
   const char *ends[2] = { a, b };
 
-  if (nf_sim_connected (sim, a, b))
+  if (nf_sim_connected (sim, a, b) || nf_sim_site (sim, a)->dead || nf_sim_site (sim, b)->dead)
     return;
   set_lane (sim, a, b, TRUE);
   set_lane (sim, b, a, TRUE);
@@ -421,6 +444,12 @@ nf_sim_connect (NfSim *sim, const char *a, const char *b)
     }
 }
 
+guint
+nf_sim_cuts (NfSim *sim)
+{
+  return sim->cuts;
+}
+
 void
 nf_sim_cut (NfSim *sim, const char *a, const char *b)
 {
@@ -428,12 +457,13 @@ nf_sim_cut (NfSim *sim, const char *a, const char *b)
 
   if (!nf_sim_connected (sim, a, b))
     return;
+  sim->cuts++;
   set_lane (sim, a, b, FALSE);
   set_lane (sim, b, a, FALSE);
   for (int i = 0; i < 2; i++)
     {
       NfSimSite *site = nf_sim_site (sim, ends[i]);
-      if (site->share)
+      if (site->share && !site->dead)
         nf_share_peer_down (site->share, ends[1 - i]);
     }
 }

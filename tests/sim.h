@@ -17,8 +17,13 @@ typedef struct
   GPtrArray *inbox; /* then: of NfMsg, what it has been sent */
   GArray *invals;   /* of NfInval, without names */
   gboolean keep_invals;
-  GHashTable *points; /* name → how often it was reached */
+  GHashTable *points;   /* name → how often it was reached */
+  gint64 clock_step_ns; /* what its clock is wrong by */
+  gboolean dead;        /* see nf_sim_kill() */
 } NfSimSite;
+
+/* Called at each named step at any of the sites. */
+typedef void (*NfSimHook) (gpointer data, NfSimSite *site, const char *name);
 
 NfSim *nf_sim_new (guint32 seed);
 /* Closes what is open. */
@@ -26,14 +31,19 @@ void nf_sim_free (NfSim *sim);
 /* The site of that name, made on first use. */
 NfSimSite *nf_sim_site (NfSim *sim, const char *name);
 
-/* Opens share 7 ("s") at SITE. MEMBERS: all other sites, NULL-terminated. */
+/* Opens share 7 (in messages it has the name of the site) at SITE. MEMBERS: all other sites, NULL-terminated. */
 gboolean nf_sim_open (NfSimSite *site, NfMapRole role, const char *dir, const char *primary,
                       const char *const *members, GError **error);
 void nf_sim_close (NfSimSite *site);
+/* As kill -9 would, also from within the site's own code: nothing more is heard of it, nor does it do anything. It can't be
+ * opened again in this process. */
+void nf_sim_kill (NfSimSite *site);
 
 /* Links; up to MAX_DELAY_MS for each message, in order within each of both connections. */
 void nf_sim_connect (NfSim *sim, const char *a, const char *b);
 void nf_sim_cut (NfSim *sim, const char *a, const char *b);
+/* How often any link has been cut. */
+guint nf_sim_cuts (NfSim *sim);
 gboolean nf_sim_connected (NfSim *sim, const char *a, const char *b);
 void nf_sim_delays (NfSim *sim, guint max_delay_ms);
 /* As if SITE, which the test plays, had sent it. */
@@ -45,6 +55,7 @@ gboolean nf_sim_step (NfSim *sim);
 void nf_sim_run (NfSim *sim, guint ms);
 /* Ends the process, as kill -9 would, when N named steps have been reached at any of the sites. */
 void nf_sim_kill_after (NfSim *sim, guint n);
+void nf_sim_at_points (NfSim *sim, NfSimHook hook, gpointer data);
 guint32 nf_sim_random (NfSim *sim, guint32 below);
 gint64 nf_sim_now_ms (NfSim *sim);
 

@@ -74,9 +74,9 @@ Test (primary_data, a_short_write_is_recorded_as_far_as_it_went)
   cr_assert_eq (world->answer.answer.value, 4096);
   g_autofree char *expected = g_strdup_printf (
       "data %" G_GUINT64_FORMAT " data %" G_GUINT64_FORMAT "+8192 size 4198400 (f)\n"
-      "abort of %" G_GUINT64_FORMAT "\n"
-      "data %" G_GUINT64_FORMAT " data %" G_GUINT64_FORMAT "+4096 size 4194304 (f)\n",
-      file, offset, seq + 1, file, offset);
+      "data %" G_GUINT64_FORMAT " data %" G_GUINT64_FORMAT "+4096 size 4194304 (f)\n"
+      "abort of %" G_GUINT64_FORMAT "\n",
+      file, offset, file, offset, seq + 1);
   assert_log (seq, expected);
   cr_assert_eq (do_write (world, file, limit.rlim_cur, 0, data, sizeof data), -EFBIG);
   cr_assert_eq (stat_behind (world, "f").st_size, (off_t)limit.rlim_cur);

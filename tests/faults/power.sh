@@ -33,7 +33,7 @@ disk_up ()
   local dir
   dir=$(backing "$1" projects)
   mkdir -p "$dir"
-  truncate -s 512M "$NF_TMP/$1.disk"
+  truncate -s 4G "$NF_TMP/$1.disk"
   mkfs.ext4 -q -m 0 "$NF_TMP/$1.disk" 2>/dev/null && disk_mount "$1" 2>/dev/null || {
     say 'SKIPPED: no loop devices'
     exit 77

@@ -14,7 +14,7 @@
 #include "tests/sim.h"
 
 /* The primary "a" loses power: of what it did last, its disk has some and lacks some, and its journal has lost its end.
- * All sites are equal afterwards. */
+ * What "b" and "c" had comes back from there. */
 
 #define BEFORE "00000000-0000-0000-0000-00000000000b"
 #define AFTER "00000000-0000-0000-0000-00000000000a"
@@ -186,6 +186,24 @@ lose_power (World *world, off_t journal)
   lose_journal (world, journal);
 }
 
+/* With "a" opened again as often as it wants. */
+static void
+recover (World *world)
+{
+  begin_life (world, 2, AFTER);
+  connect_all (world);
+  for (guint i = 0; i < 60; i++)
+    {
+      nf_sim_run (world->sim, 1000);
+      if (!nf_share_wants_reopen (world->sites[0]->share))
+        continue;
+      nf_sim_close (world->sites[0]);
+      open_site (world, 0, AFTER);
+      connect_all (world);
+    }
+  cr_assert_not (nf_share_is_recovering (world->sites[0]->share));
+}
+
 static World *
 world_after_power_cut (off_t journal)
 {
@@ -225,29 +243,42 @@ world_free (World *world)
   g_free (world);
 }
 
-/* What the primary has left is what counts. */
-static void
-expect_as_at_the_primary (off_t journal)
+Test (restore, what_the_primary_lost_comes_back_from_a_replica, .timeout = 60)
 {
-  World *world = world_after_power_cut (journal);
+  World *world = world_after_power_cut (600);
+  g_autofree char *wanted = nf_sim_describe_dir (world->dirs[1]);
+
+  recover (world);
+  expect_equal (world, wanted);
+  world_free (world);
+}
+
+Test (restore, also_if_the_journal_is_whole, .timeout = 60)
+{
+  World *world = world_after_power_cut (0);
+  g_autofree char *wanted = nf_sim_describe_dir (world->dirs[2]);
+
+  recover (world);
+  expect_equal (world, wanted);
+  world_free (world);
+}
+
+/* Nobody is there: it goes on with what it has after a while, and what the others have more isn't thrown away. */
+Test (restore, alone_it_goes_on_with_what_it_has, .timeout = 60)
+{
+  World *world = world_after_power_cut (600);
 
   begin_life (world, 2, AFTER);
+  nf_sim_run (world->sim, 15000);
+  cr_assert (nf_share_wants_reopen (world->sites[0]->share));
+  nf_sim_close (world->sites[0]);
+  open_site (world, 0, AFTER);
+  cr_assert_not (nf_share_is_recovering (world->sites[0]->share));
   g_autofree char *wanted = nf_sim_describe_dir (world->dirs[0]);
   connect_all (world);
   nf_sim_run (world->sim, 60000);
   expect_equal (world, wanted);
   world_free (world);
-}
-
-Test (power, all_sites_are_equal_afterwards, .timeout = 60)
-{
-  expect_as_at_the_primary (600);
-}
-
-/* Then the replicas are neither behind nor ahead, and would believe that they have the same. */
-Test (power, also_if_the_journal_is_whole, .timeout = 60)
-{
-  expect_as_at_the_primary (0);
 }
 
 /* The answer to an FSYNC by which "c", whom the test plays, says what it was told before. */
@@ -279,11 +310,14 @@ fsync_status (World *world, NfFid fid, guint64 since_epoch, guint64 since_seq)
 }
 
 /* What was written and answered, and lost before an fsync(): that fails. What is done now is another matter. */
-Test (power, fsync_of_what_may_be_lost_fails, .timeout = 60)
+Test (restore, fsync_of_what_may_be_lost_fails, .timeout = 60)
 {
   World *world = world_after_power_cut (0);
 
   begin_life (world, 2, AFTER);
+  nf_sim_run (world->sim, 15000);
+  nf_sim_close (world->sites[0]);
+  open_site (world, 0, AFTER);
   nf_sim_close (world->sites[2]);
   connect_all (world);
   nf_sim_run (world->sim, 10000);
