@@ -199,7 +199,8 @@ nf_asks_fsck (gpointer data, NfAsk *ask)
   const NfCheckEvents events = { found, ended };
   const NfCheckOptions options = { .repair = nf_ask_flag (ask, "repair"),
                                    .content = nf_ask_flag (ask, "content"),
-                                   .allow_delete = nf_ask_flag (ask, "allow-delete") };
+                                   .allow_delete = nf_ask_flag (ask, "allow-delete"),
+                                   .rate = (guint64)MAX (nf_ask_number (ask, "rate", 0), 0) };
   NfSlot *slot = nf_asks_share (daemon, ask);
 
   if (!slot)

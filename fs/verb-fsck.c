@@ -19,6 +19,9 @@
 #define CLEAR_LINE "\r\033[K"
 #define BAR_WIDTH 24
 
+/* MB a second; more is no limit. */
+#define RATE_MAX 1e6
+
 typedef struct
 {
   gboolean json;
@@ -182,6 +185,7 @@ typedef struct
   gboolean content;
   gboolean json;
   gboolean allow_delete;
+  gint64 rate;  /* bytes a second; 0: as fast as it goes */
   gboolean ask; /* the person, before anything is repaired */
 } Options;
 
@@ -207,6 +211,7 @@ compare (const Options *options, const char *target, gboolean repair, gboolean q
   json_object_set_boolean_member (ask.request, "repair", repair);
   json_object_set_boolean_member (ask.request, "content", options->content);
   json_object_set_boolean_member (ask.request, "allow-delete", options->allow_delete);
+  json_object_set_int_member (ask.request, "rate", options->rate);
   gboolean done = nf_client_ask (options->conf, &ask, &result, &error);
   clear_progress ();
   if (!done)
@@ -331,6 +336,7 @@ nf_verb_fsck (int argc, char **argv)
   g_autofree char *config = NULL;
   gboolean none = FALSE, preen = FALSE, yes = FALSE, json = FALSE, content = FALSE,
            allow_delete = FALSE;
+  double rate = 0;
   const GOptionEntry entries[] = {
     { "config", 'c', 0, G_OPTION_ARG_FILENAME, &config, "The site's configuration", "FILE" },
     { "no", 'n', 0, G_OPTION_ARG_NONE, &none, "Only look", NULL },
@@ -339,6 +345,8 @@ nf_verb_fsck (int argc, char **argv)
     { "content", 0, 0, G_OPTION_ARG_NONE, &content, "Compare every byte, by hash", NULL },
     { "allow-delete", 0, 0, G_OPTION_ARG_NONE, &allow_delete,
       "At the primary: what is gone was removed, however much it is", NULL },
+    { "rate", 0, 0, G_OPTION_ARG_DOUBLE, &rate,
+      "At most so many MB of content, or thousands of entries, a second", "N" },
     { "json", 0, 0, G_OPTION_ARG_NONE, &json, "Print JSON", NULL },
     { .long_name = NULL },
   };
@@ -349,12 +357,19 @@ nf_verb_fsck (int argc, char **argv)
     return NF_EXIT_FSCK_USAGE;
   if (none && (preen || yes))
     return (void)nf_command_usage ("fsck", "-n doesn't go with -p or -y"), NF_EXIT_FSCK_USAGE;
+  if (rate < 0 || rate > RATE_MAX)
+    return (void)nf_command_usage ("fsck", "--rate is a number of MB a second, and not negative"),
+           NF_EXIT_FSCK_USAGE;
   conf = nf_client_conf (config, NULL, &error);
   if (!conf)
     return (void)nf_client_report ("fsck", error), FAILED;
   gboolean repair = preen || yes;
-  const Options options
-      = { conf, content, json, allow_delete, !none && !repair && !json && isatty (STDIN_FILENO) };
+  const Options options = { conf,
+                            content,
+                            json,
+                            allow_delete,
+                            (gint64)(rate * 1e6),
+                            !none && !repair && !json && isatty (STDIN_FILENO) };
   (void)signal (SIGINT, cancelled);
   return compare_targets (&options, config, argv + 1, repair);
 }

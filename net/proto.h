@@ -85,7 +85,7 @@ enum
 #define NF_FIELDS_FETCH(F) F (u64, share) F (u64, id) F (u64, fid) F (u64, offset) F (u64, length)
 #define NF_FIELDS_FETCHED(F) F (u64, share) F (u64, id) F (u64, fid) F (u64, seq) F (u32, status) F (u64, offset) \
   F (u64, length) F (u8, flags) F (attr, attr) F (data, data)
-#define NF_FIELDS_LIST(F) F (u64, share) F (u64, id) F (u64, fid)
+#define NF_FIELDS_LIST(F) F (u64, share) F (u64, id) F (u64, fid) F (u8, flags) F (u64, digest)
 #define NF_FIELDS_LISTED(F) F (u64, share) F (u64, id) F (u64, fid) F (u64, seq) F (u32, status) F (u8, flags) \
   F (data, entries)
 #define NF_FIELDS_HASH(F) F (u64, share) F (u64, id) F (u64, fid) F (u64, offset) F (u64, length) F (u32, block)
@@ -181,6 +181,13 @@ enum
 {
   NF_FLAG_LAST = 1, /* nothing follows of this answer */
   NF_FLAG_HOLE = 2, /* the range is a hole: `length` bytes, no data */
+  NF_FLAG_SAME = 4, /* LISTED: as the digest says; no entries */
+};
+
+/* LIST flags. */
+enum
+{
+  NF_LIST_NO_CONTENT = 1, /* small files come without theirs, and it isn't in the digest */
 };
 
 /* SUBSCRIBED verdicts. */

@@ -25,6 +25,11 @@ typedef struct
   gboolean below;     /* it was compared itself where it was found */
   guint tries;
   GPtrArray *frames; /* of GBytes: the listing */
+  GArray *
+      below_it; /* of NfFid: the directories in it, and how many entries it has; as of its digest */
+  guint n_entries;
+  guint64 n_bytes; /* of content */
+  gboolean same;   /* as the digest said */
   guint64 seq;
   int status;
   gboolean complete;
@@ -79,8 +84,9 @@ struct NfCheck
       *queued;    /* of fid: directories that are, or were, in `dirs` by nf_check_queue_below() */
   GQueue repairs; /* of NfCheckRepair */
   GHashTable *again; /* of fid: directories with findings */
-  guint64 suspects;  /* how many there were, */
-  gint64 moved_ms;   /* since then */
+  gint64 begun_ms;
+  guint64 suspects; /* how many there were, */
+  gint64 moved_ms;  /* since then */
   NfCheckCounts counts;
 };
 
@@ -102,6 +108,12 @@ void nf_check_queue_file (NfCheck *check, NfFid parent, const NfDirEntry *entry)
 void nf_check_queue_below (NfCheck *check, NfFid fid);
 /* Has an op after SEQ on FID come since the comparison began? */
 gboolean nf_check_is_touched (NfCheck *check, NfFid fid, guint64 seq);
+
+/* check-digest.c */
+/* What DIR is here; 0: it can't be said. */
+guint64 nf_check_digest (NfCheck *check, NfCheckDir *dir);
+/* It is the same at the primary: goes on with what is in it. */
+void nf_check_same_dir (NfCheck *check, NfCheckDir *dir);
 
 /* check-compare.c */
 /* The listing that DIR has against the tree. TRUE: something has to be looked at again. */

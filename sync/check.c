@@ -26,6 +26,7 @@
 /* Healing that comes no further for so long is given up on. */
 #define STUCK_MS 60000
 #define TICK_MS 1000
+#define RATE_TICK_MS 50
 /* Ids of ours among those of the healer and of transfers. */
 #define ID_BIT (G_GUINT64_CONSTANT (1) << 63)
 
@@ -44,6 +45,7 @@ dir_free (gpointer data)
   g_hash_table_unref (dir->doubts);
   g_hash_table_unref (dir->told);
   g_clear_pointer (&dir->frames, g_ptr_array_unref);
+  g_array_unref (dir->below_it);
   g_free (dir);
 }
 
@@ -73,6 +75,7 @@ queue_dir (NfCheck *check, NfFid fid, gboolean below)
 
   dir->fid = fid;
   dir->below = below;
+  dir->below_it = g_array_new (FALSE, FALSE, sizeof (NfFid));
   dir->only = check->only ? g_bytes_ref (check->only) : NULL;
   dir->told = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   dir->doubts = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
@@ -147,6 +150,8 @@ ask_listing (NfCheck *check, NfCheckDir *dir)
   msg.list.share = check->replica->share->conf.id;
   msg.list.id = dir->id;
   msg.list.fid = dir->fid;
+  msg.list.flags = check->options.content ? 0 : NF_LIST_NO_CONTENT;
+  msg.list.digest = dir->tries == 0 && !dir->only ? nf_check_digest (check, dir) : 0;
   g_hash_table_insert (check->listing, &dir->id, dir);
   return nf_replica_send (check->replica, TRUE, &msg);
 }
@@ -179,6 +184,7 @@ nf_check_listed (NfCheck *check, const NfMsg *msg)
   dir->seq = msg->listed.seq;
   dir->status = -nf_status_to_errno (msg->listed.status);
   g_ptr_array_add (dir->frames, g_bytes_new (msg->listed.entries.data, msg->listed.entries.len));
+  dir->same = msg->listed.flags & NF_FLAG_SAME;
   dir->complete = dir->status != 0 || (msg->listed.flags & NF_FLAG_LAST);
   return TRUE;
 }
@@ -225,7 +231,9 @@ end (NfCheck *check, int status)
 static gboolean
 settle_dir (NfCheck *check, NfCheckDir *dir)
 {
-  gboolean doubts = dir->status == 0 && nf_check_compare_dir (check, dir);
+  if (dir->status == 0 && dir->same)
+    nf_check_same_dir (check, dir);
+  gboolean doubts = dir->status == 0 && !dir->same && nf_check_compare_dir (check, dir);
 
   if (!doubts)
     {
@@ -293,14 +301,28 @@ settle_answers (NfCheck *check)
   return up;
 }
 
+/* It has come further than the rate allows by now. What is under way isn't counted yet, so that is little then. */
+static gboolean
+is_ahead_of_rate (NfCheck *check)
+{
+  guint64 done = check->counts.bytes + check->counts.entries * NF_CHECK_ENTRY_COST;
+  gint64 ms = nf_replica_now_ms (check->replica) - check->begun_ms;
+
+  return check->options.rate != 0 && (double)done * 1000 > (double)check->options.rate * (double)ms;
+}
+
 static gboolean
 ask_more (NfCheck *check)
 {
+  guint lists = check->options.rate != 0 ? 1 : LISTS_MAX;
+  guint files = check->options.rate != 0 ? 1 : FILES_MAX;
   gboolean up = TRUE;
 
-  while (up && check->dirs.length > 0 && g_hash_table_size (check->listing) < LISTS_MAX)
+  if (is_ahead_of_rate (check))
+    return TRUE; /* tick() goes on */
+  while (up && check->dirs.length > 0 && g_hash_table_size (check->listing) < lists)
     up = ask_listing (check, g_queue_pop_head (&check->dirs));
-  while (up && check->files.length > 0 && g_hash_table_size (check->hashing) < FILES_MAX)
+  while (up && check->files.length > 0 && g_hash_table_size (check->hashing) < files)
     up = ask_hashes (check, g_queue_pop_head (&check->files));
   return up;
 }
@@ -406,7 +428,13 @@ nf_check_pump (NfCheck *check)
     end (check, 0);
 }
 
-/* Healing may stand still, and nobody call nf_check_pump() then. */
+static guint
+tick_ms (const NfCheck *check)
+{
+  return check->options.rate != 0 ? RATE_TICK_MS : TICK_MS;
+}
+
+/* Healing may stand still, or the rate be reached, and nobody call nf_check_pump() then. */
 static void
 tick (gpointer data)
 {
@@ -424,7 +452,7 @@ tick (gpointer data)
       else
         nf_replica_settle (replica);
       if (replica->check)
-        nf_replica_after (replica, TICK_MS, tick);
+        nf_replica_after (replica, tick_ms (replica->check), tick);
     }
   pthread_mutex_unlock (&replica->work);
   nf_replica_unref (replica);
@@ -484,7 +512,8 @@ nf_check_start (NfReplica *replica, const char *path, const NfCheckOptions *opti
   check->counts.total = nf_index_count (replica->share->index);
   check->only = only;
   queue_dir (check, dir, FALSE);
-  nf_replica_after (replica, TICK_MS, tick);
+  check->begun_ms = check->moved_ms;
+  nf_replica_after (replica, tick_ms (check), tick);
   nf_check_pump (check);
   return 0;
 }

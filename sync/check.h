@@ -49,12 +49,15 @@ typedef struct
   guint64 busy; /* changed each time they were looked at */
 } NfCheckCounts;
 
+#define NF_CHECK_ENTRY_COST 1000
+
 typedef struct
 {
   gboolean repair;
-  gboolean
-      content; /* all of it, by hash; else only of files so small that they come with the listing */
+  gboolean content;      /* too, by hash; else of files only size and time */
   gboolean allow_delete; /* at the primary: even if much is gone */
+  guint64
+      rate; /* bytes of content a second at most, an entry counted as NF_CHECK_ENTRY_COST; 0: as fast as it goes */
 } NfCheckOptions;
 
 typedef struct

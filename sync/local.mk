@@ -17,6 +17,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/broadcast.c \
 	sync/broadcast.h \
 	sync/check-compare.c \
+	sync/check-digest.c \
 	sync/check-primary.c \
 	sync/check-primary.h \
 	sync/check-private.h \
@@ -27,6 +28,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/compare.c \
 	sync/creds.c \
 	sync/creds.h \
+	sync/entry.c \
+	sync/entry.h \
 	sync/exec-attr.c \
 	sync/exec-data.c \
 	sync/exec-help.c \

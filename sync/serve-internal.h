@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "sync/entry.h"
 #include "sync/primary-internal.h"
 
 /* One request being answered, a step at a time. */
@@ -16,6 +17,9 @@ typedef struct
   guint32 block; /* HASH */
 
   /* LIST, after the first step: the names as they were under the directory's lock, and how far they are sent. */
+  guint8 flags;   /* NF_LIST_* */
+  guint64 wanted; /* the site's digest, until it has been compared; 0: none */
+  guint64 digest;
   gboolean listed;
   guint64 seq;
   GByteArray *names; /* u8 length, bytes, … */
@@ -24,8 +28,6 @@ typedef struct
 
 /* What one step does at a time. */
 #define NF_SERVE_CHUNK (512 * 1024)
-/* Content of files up to this size goes with the listing. */
-#define NF_SERVE_INLINE 8192
 
 /* Sends MSG on the bulk connection of JOB's site. FALSE: there is none. */
 gboolean nf_serve_send (NfServeJob *job, const NfMsg *msg);

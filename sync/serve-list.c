@@ -11,85 +11,49 @@
  *
  * Which names there are is read whole under the directory's lock, at the stamp. The entries' states are read after
  * it, frame by frame: one that is newer than the stamp is as good, since the ops that made it so come again and say
- * the same; and what was removed meanwhile is left out, as its op says, too. */
+ * the same; and what was removed meanwhile is left out, as its op says, too.
+ *
+ * Where the site says what it has by a digest, that is compared first, and nothing is listed if it is the same. */
 
 /* Frames end soon after this; the largest entry then still fits. */
 #define FRAME_SIZE (256 * 1024)
-/* Of one object in all. An object with more is sent without the rest. */
-#define XATTRS_MAX (192 * 1024)
-#define XATTR_LIST_SIZE 65536
-
+/* Others have their turn in between. */
+#define ENTRIES_A_STEP 2048
 /* ---- one object ---- */
 
-static void
-put_xattr (NfTree *tree, NfFid fid, const char *name, NfBuf *buf)
+static gsize
+content_max (const NfServeJob *job)
 {
-  g_autofree char *value = g_malloc (NF_XATTR_MAX);
-  int len = nf_tree_getxattr (tree, fid, name, value, NF_XATTR_MAX);
-
-  if (len < 0 || buf->len + (gsize)len > XATTRS_MAX)
-    return;
-  nf_buf_put_slice (buf, nf_slice_str (name));
-  nf_buf_put_slice (buf, nf_slice (value, (gsize)len));
+  return job->wanted != 0 ? NF_ENTRY_DIGESTED : NF_ENTRY_INLINE;
 }
 
-static void
-put_xattrs (NfTree *tree, NfFid fid, NfBuf *buf)
+static gboolean
+wants_content (const NfServeJob *job, const NfDirEntry *entry)
 {
-  char small[1024];
-  g_autofree char *large = NULL;
-  const char *list = small;
-  int len = nf_tree_listxattr (tree, fid, small, sizeof small);
-
-  if (len == -ERANGE)
-    {
-      list = large = g_malloc (XATTR_LIST_SIZE);
-      len = nf_tree_listxattr (tree, fid, large, XATTR_LIST_SIZE);
-    }
-  for (int at = 0; at < len; at += (int)strlen (list + at) + 1)
-    put_xattr (tree, fid, list + at, buf);
+  return S_ISREG (entry->attr.mode) && entry->attr.size <= content_max (job)
+         && !(job->flags & NF_LIST_NO_CONTENT)
+         && !nf_primary_lacks_content (job->primary, entry->attr.fid);
 }
 
-/* The content of a small file, and its attributes at the same moment. */
-static void
-read_content (NfServeJob *job, NfDirEntry *entry, guint8 *buffer)
-{
-  int fd = nf_serve_open (job, entry->attr.fid);
-  NfAttr attr;
-
-  if (fd < 0)
-    return;
-  if (nf_tree_fstat (job->primary->share->tree, fd, entry->attr.fid, &attr) == 0
-      && S_ISREG (attr.mode) && attr.size <= NF_SERVE_INLINE
-      && pread (fd, buffer, attr.size, 0) == (ssize_t)attr.size)
-    {
-      entry->attr = attr;
-      entry->has_data = TRUE;
-      entry->data = nf_slice (buffer, attr.size);
-    }
-  close (fd);
-}
-
-/* Completes ENTRY (with attr, under the object's lock) and encodes it. */
+/* Completes ENTRY (with attr, under the object's lock) and encodes it, or adds it to the digest. */
 static void
 put_entry (NfServeJob *job, NfDirEntry *entry, NfBuf *buf)
 {
   NfTree *tree = job->primary->share->tree;
-  g_auto (NfBuf) xattrs = NF_BUF_INIT;
-  char target[NF_PATH_LEN_MAX + 1];
-  guint8 content[NF_SERVE_INLINE];
+  g_auto (NfEntryParts) parts;
 
-  if (S_ISLNK (entry->attr.mode))
+  nf_entry_parts_init (&parts);
+  nf_entry_fill (tree, entry, &parts);
+  int fd = wants_content (job, entry) ? nf_serve_open (job, entry->attr.fid) : -1;
+  if (fd >= 0)
     {
-      int len = nf_tree_readlink (tree, entry->attr.fid, target, sizeof target);
-      entry->target = nf_slice (target, len > 0 ? (gsize)len : 0);
+      nf_entry_fill_content (tree, fd, content_max (job), entry, &parts);
+      close (fd);
     }
-  put_xattrs (tree, entry->attr.fid, &xattrs);
-  entry->xattrs = nf_buf_slice (&xattrs);
-  if (S_ISREG (entry->attr.mode) && entry->attr.size <= NF_SERVE_INLINE
-      && !nf_primary_lacks_content (job->primary, entry->attr.fid))
-    read_content (job, entry, content);
-  nf_dir_entry_encode (entry, buf);
+  if (job->wanted != 0)
+    nf_entry_digest (&job->digest, entry);
+  else
+    nf_dir_entry_encode (entry, buf);
 }
 
 /* The entry NAME, if it is still there. 0 or -errno. */
@@ -123,7 +87,7 @@ put_named (NfServeJob *job, NfSlice name, NfBuf *buf)
 /* ---- frames ---- */
 
 static gboolean
-send_listed (NfServeJob *job, int err, gboolean last, NfSlice entries)
+send_listed (NfServeJob *job, int err, guint8 flags, NfSlice entries)
 {
   NfMsg msg = { .type = NF_MSG_LISTED };
 
@@ -132,9 +96,9 @@ send_listed (NfServeJob *job, int err, gboolean last, NfSlice entries)
   msg.listed.fid = job->fid;
   msg.listed.seq = job->seq;
   msg.listed.status = nf_status_from_errno (err);
-  msg.listed.flags = last ? NF_FLAG_LAST : 0;
+  msg.listed.flags = flags;
   msg.listed.entries = entries;
-  return nf_serve_send (job, &msg) && !last;
+  return nf_serve_send (job, &msg) && !(flags & NF_FLAG_LAST);
 }
 
 static gboolean
@@ -187,18 +151,38 @@ is_no_entry (int err)
   return err == -ENOENT || err == -ESTALE || err == -EXDEV;
 }
 
+/* The digest is through: it is what the site has, or all is listed after all. */
+static gboolean
+compare_digest (NfServeJob *job)
+{
+  gboolean same = nf_entry_digest_value (job->digest) == job->wanted;
+
+  if (same)
+    return send_listed (job, 0, NF_FLAG_LAST | NF_FLAG_SAME, NF_SLICE_NONE);
+  job->wanted = 0;
+  job->listed = FALSE;
+  job->next_name = 0;
+  g_clear_pointer (&job->names, g_byte_array_unref);
+  return TRUE;
+}
+
 gboolean
 nf_serve_list (NfServeJob *job)
 {
   g_auto (NfBuf) buf = NF_BUF_INIT;
   int err = job->listed ? 0 : begin (job, &buf);
+  guint n = 0;
 
-  while (err == 0 && job->next_name < job->names->len && buf.len < FRAME_SIZE)
+  while (err == 0 && job->next_name < job->names->len && buf.len < FRAME_SIZE
+         && n++ < ENTRIES_A_STEP)
     {
       err = put_named (job, next_name (job), &buf);
       if (is_no_entry (err))
         err = 0;
     }
   gboolean last = err != 0 || job->next_name >= job->names->len;
-  return send_listed (job, err, last, err == 0 ? nf_buf_slice (&buf) : NF_SLICE_NONE);
+  if (err == 0 && job->wanted != 0)
+    return last ? compare_digest (job) : TRUE;
+  return send_listed (job, err, last ? NF_FLAG_LAST : 0,
+                      err == 0 ? nf_buf_slice (&buf) : NF_SLICE_NONE);
 }

@@ -259,6 +259,8 @@ job_new (NfServe *serve, Site *site, const NfMsg *request)
     default:
       job->id = request->list.id;
       job->fid = request->list.fid;
+      job->flags = request->list.flags;
+      job->wanted = request->list.digest;
       break;
     }
   return job;

@@ -86,7 +86,8 @@ long_tests += $(site_tests)
 bench_helpers += tests/bench/nf-bench
 tests_bench_nf_bench_SOURCES = tests/bench/nf-bench.c
 tests_bench_nf_bench_LDADD = $(GLIB_LIBS)
-bench_scripts += tests/bench/bench.sh
+bench_scripts += tests/bench/bench.sh tests/bench/fsck.sh
+test_data += tests/bench/peer.sh
 
 unit_tests += tests/test-pool tests/test-policy
 tests_test_pool_SOURCES = tests/test-pool.c

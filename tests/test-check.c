@@ -226,6 +226,22 @@ Test (check, an_equal_replica_is_clean)
   world_free (world);
 }
 
+Test (check, it_goes_no_faster_than_asked)
+{
+  World *world = world_new ();
+  const NfCheckOptions slow = { .content = TRUE, .rate = LARGE / 4 };
+  gint64 begun = nf_sim_now_ms (world->sim);
+
+  check (world, "", FALSE, TRUE);
+  cr_assert_leq (nf_sim_now_ms (world->sim) - begun, 1000);
+  begun = nf_sim_now_ms (world->sim);
+  check_at (world, world->replica, "", &slow);
+  cr_assert_eq (world->counts.found, 0);
+  cr_assert_geq (world->counts.bytes, LARGE);
+  cr_assert_geq (nf_sim_now_ms (world->sim) - begun, 3000);
+  world_free (world);
+}
+
 Test (check, what_is_damaged_is_named_and_left_alone)
 {
   World *world = world_new ();

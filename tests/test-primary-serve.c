@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "sync/entry.h"
 #include "tests/primary-help.h"
 
 /* How a primary answers FETCH, LIST and HASH: "b", which the test plays. */
@@ -143,6 +144,59 @@ Test (serve, a_listing_has_the_object_and_all_entries)
     }
   cr_assert_eq (entries, 3003);
   cr_assert_gt (frames, 1);
+}
+
+/* Asks with DIGEST. Returns that of what is listed, or 0 if it is the same. */
+static guint64
+list_with (guint64 id, guint8 flags, guint64 digest)
+{
+  NfMsg msg = { .type = NF_MSG_LIST, .list = { SHARE, id, ROOT, flags, digest } };
+  guint64 sum = 0;
+  NfDirEntry entry;
+
+  nf_sim_send (world->sim, "b", "a", TRUE, &msg);
+  g_autoptr (NfMsg) listed = expect (world, NF_MSG_LISTED);
+  NfReader reader = nf_reader (listed->listed.entries);
+  cr_assert_eq (listed->listed.status, 0);
+  cr_assert (listed->listed.flags & NF_FLAG_LAST);
+  while (nf_dir_entry_decode (&reader, &entry))
+    {
+      cr_assert_not (entry.has_data && (flags & NF_LIST_NO_CONTENT));
+      nf_entry_digest (&sum, &entry);
+    }
+  cr_assert_eq (sum == 0, (listed->listed.flags & NF_FLAG_SAME) != 0);
+  return sum == 0 ? 0 : nf_entry_digest_value (sum);
+}
+
+Test (serve, what_the_digest_says_already_is_not_listed)
+{
+  guint8 data[100] = { 1 };
+  NfFid file;
+
+  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
+  cr_assert_eq (do_write (world, file, 0, 0, data, sizeof data), 0);
+  cr_assert_eq (do_symlink (world, ROOT, "link", "target", NULL), 0);
+  cr_assert_eq (do_setxattr (world, file, "user.x", "1", 1), 0);
+  nf_sim_connect (world->sim, "a", "b");
+  guint64 with = list_with (1, 0, 0);
+  guint64 without = list_with (2, NF_LIST_NO_CONTENT, 0);
+  cr_assert_neq (with, without);
+  cr_assert_eq (list_with (3, 0, with), 0);
+  cr_assert_eq (list_with (4, NF_LIST_NO_CONTENT, without), 0);
+  cr_assert_eq (list_with (5, 0, without), with);
+  /* The same size and time, other bytes. */
+  g_autofree char *behind = path_of (world, "f");
+  struct stat st;
+  cr_assert_eq (stat (behind, &st), 0);
+  int fd = open (behind, O_WRONLY);
+  cr_assert_eq (pwrite (fd, "x", 1, 50), 1);
+  const struct timespec times[2] = { st.st_atim, st.st_mtim };
+  cr_assert_eq (futimens (fd, times), 0);
+  close (fd);
+  cr_assert_eq (list_with (6, NF_LIST_NO_CONTENT, without), 0);
+  cr_assert_neq (list_with (7, 0, with), 0);
+  cr_assert_eq (do_setxattr (world, file, "user.x", "2", 1), 0);
+  cr_assert_neq (list_with (8, NF_LIST_NO_CONTENT, without), 0);
 }
 
 Test (serve, hashes_are_those_of_the_blocks)

@@ -8,40 +8,16 @@
 NF_NETNS=0
 # shellcheck source=tests/sites/stage.sh
 . "$(dirname "$0")/../sites/stage.sh"
+# shellcheck source=tests/bench/peer.sh
+. "$(dirname "$0")/peer.sh"
 
 BENCH=$NF_BUILD/tests/bench/nf-bench
 RUNS=${NF_RUNS:-5}
-RESULTS=$NF_BUILD/bench-results.txt
 # shellcheck disable=SC2034 # lib.sh's
 NF_DELAY_MS=0
 
 limit 900
-: >"$RESULTS"
-out ()
-{
-  printf '%s\n' "$*" | tee -a "$RESULTS"
-}
-
-title ()
-{
-  out
-  out "$1"
-  out "$(printf '%-44s %12s %12s  %s' '' "$2" "$3" 'ratio: median (range)')"
-}
-
-# line LABEL UNIT FILE: of pairs "A B", one a line.
-line ()
-{
-  out "$(perl -e '
-    my ($label, $unit) = (shift, shift);
-    my (@a, @b, @r);
-    while (<>) { my ($x, $y) = split; push @a, $x; push @b, $y; push @r, $y / $x }
-    sub median { my @s = sort { $a <=> $b } @_; $s[$#s / 2] }
-    sub figure { my $x = shift; $x >= 100 ? sprintf "%.0f", $x : sprintf "%.3g", $x }
-    my @s = sort { $a <=> $b } @r;
-    printf "%-44s %12s %12s  %.2f (%.2f to %.2f)", "$label, $unit", figure (median (@a)), figure (median (@b)),
-      median (@r), $s[0], $s[-1]' "$1" "$2" "$3")"
-}
+results "$NF_BUILD/bench-results.txt"
 
 # compare LABEL UNIT WORK A B ARGUMENT…: WORK is a function or nf-bench's word; A and B the places.
 compare ()
@@ -120,24 +96,9 @@ wait_in_step
 # sshfs over a link like the one from nyc to london, to a directory on the same disk.
 sshfs_up ()
 {
-  local port config=$NF_TMP/sftp_config
   mkdir -p "$NF_TMP/sftp" "$NF_TMP/sshfs"
-  cp "$NF_TMP/nyc/key.pub" "$NF_TMP/sftp_keys"
-  for ((port = 20000 + RANDOM % 12000; ; port++)); do
-    sed -e "s/^ListenAddress.*/ListenAddress 127.0.0.1:$port/" -e "s|^AuthorizedKeysFile.*|AuthorizedKeysFile $NF_TMP/sftp_keys|" \
-      -e 's/^PermitRootLogin.*/PermitRootLogin prohibit-password/' "$NF_TMP/london/sshd_config" >"$config"
-    echo 'Subsystem sftp internal-sftp' >>"$config"
-    "$SSHD" -D -e -f "$config" 2>"$NF_TMP/sftp.log" &
-    NF_HELPERS+=($!)
-    listens () { grep -qE 'Server listening|Cannot bind|fatal' "$NF_TMP/sftp.log"; }
-    wait_for 10 listens && grep -q 'Server listening' "$NF_TMP/sftp.log" && break
-  done
-  mkfifo "$NF_TMP/sftp.fifo"
-  "$NF_LINK" --listen 127.0.0.1:0 --to "127.0.0.1:$port" --delay 0 --control "$NF_TMP/links/sftp" >"$NF_TMP/sftp.fifo" &
-  NF_HELPERS+=($!)
-  port=$(ready_line "$NF_TMP/sftp.fifo" $!)
-  port=${port##*:}
-  sshfs -p "$port" -o IdentityFile="$NF_TMP/nyc/key",IdentitiesOnly=yes,StrictHostKeyChecking=no,UserKnownHostsFile=/dev/null,BatchMode=yes,LogLevel=ERROR \
+  peer_sshd_up
+  sshfs -p "$PEER_PORT" -o IdentityFile="$NF_TMP/nyc/key",IdentitiesOnly=yes,StrictHostKeyChecking=no,UserKnownHostsFile=/dev/null,BatchMode=yes,LogLevel=ERROR \
     "127.0.0.1:$NF_TMP/sftp" "$NF_TMP/sshfs" || fail 'sshfs does not start'
 }
 
@@ -146,7 +107,7 @@ forwarded ()
   local delay=$1 files=$2 megabytes=$3 rtt=$((2 * $1)) i
   local there=$NF_TMP/sshfs/rtt$rtt here=$nyc/rtt$rtt
   link_delay london nyc "$delay" && link_delay london tokyo "$delay"
-  "$NF_LINK" --ctl "$NF_TMP/links/sftp" delay "$delay" >/dev/null || fail 'the link of sshfs'
+  peer_link_delay "$delay"
   mkdir "$there" "$here"
   title "Changes at another site, round trip $rtt ms, against sshfs over such a link" sshfs nearfs
   compare "create, write 4 KiB, close" files/s in_new_dir "$there" "$here" create "$files" 4096
