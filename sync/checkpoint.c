@@ -75,8 +75,10 @@ make (NfShare *share, guint64 mark)
     err = nf_journal_sync (share->journal);
   if (err == 0 && syncfs (nf_tree_hidden_fd (share->tree)) != 0)
     err = -errno;
+  nf_host_point (share->host, "checkpoint-synced");
   if (err == 0)
     err = note_on_disk (share, mark, time);
+  nf_host_point (share->host, "checkpoint-noted");
   return err != 0 ? err : note_in_index (share, mark);
 }
 

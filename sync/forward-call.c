@@ -246,7 +246,7 @@ nf_forward_cancel (NfForward *forward, guint64 id)
     {
       nf_forward_due_add (due, pending->done, pending->arg, -EINTR, 0);
       pending->done = NULL;
-      if (pending->sent)
+      if (pending->was_sent)
         forward->lost_upto = MAX (forward->lost_upto, id);
       if (!pending->sent)
         {

@@ -205,7 +205,7 @@ nf_pending_next (NfPendingCalls *calls, NfPendingFile *file)
 void
 nf_pending_mark_sent (NfPendingCalls *calls, NfPending *pending)
 {
-  pending->sent = TRUE;
+  pending->sent = pending->was_sent = TRUE;
   if (pending->data && !pending->bulk)
     calls->ops_inflight += pending->data->len;
 }

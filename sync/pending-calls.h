@@ -29,6 +29,7 @@ typedef struct
   gboolean buffered;       /* a WRITE that the caller has been told is done */
   gboolean sync, datasync; /* of a flush: FSYNC follows */
   gboolean sent;
+  gboolean was_sent; /* perhaps over a link that is gone: it may have been carried out */
   gboolean bulk;
   gboolean answered;
   gboolean applied; /* to the replica */

@@ -82,10 +82,10 @@ struct NfReplica
   gboolean fresh;      /* nothing here is known to be right: compare */
   gboolean
       parted; /* what is compared had ops that the primary doesn't have: nothing of it is thrown away (G6) */
-  GHashTable *copied; /* fid: then, content of it is in the quarantine */
-  gboolean frozen;    /* the primary reads from here; see source.h */
+  gboolean frozen; /* the primary reads from here; see source.h */
   gboolean no_space;
   gboolean retry_due;
+  gboolean bury_due;
   NfPosition received; /* the end of the journal */
   NfPosition loaded;   /* taken from there so far */
   GQueue arrived;      /* after `loaded`, at the gate; see replica-gate.c */
@@ -97,26 +97,26 @@ struct NfReplica
   GQueue ready;        /* of NfOp: nothing is before them any more */
   GQueue stalled;      /* of NfOp: had no space */
   GHashTable *touched; /* fid → seq: the last op on it, while listings may come that are older */
+  GHashTable *copied;  /* of fid: parted, and its content is in the quarantine */
   GHashTable *aborted; /* of seq, known to have had no effect */
   GHashTable *stamps;  /* fid → NfStamp */
   guint stamps_swept;  /* how many there were after the last sweep */
-  guint64 ahead_seq;   /* an answer has told of things here up to this op, … */
-  guint64 ahead_epoch; /* … in this reign */
   gboolean stamps_saved;   /* some are recorded with the position */
+  guint64 ahead_seq;       /* an answer has told of things here up to this op, … */
+  guint64 ahead_epoch;     /* … in this reign */
   guint64 redo_upto;       /* the last life had dealt with ops up to here, … */
   GHashTable *redo_undone; /* … but these */
   guint64 redo_end;        /* received in the last life */
   GArray *lost;            /* of NfFid: without a name, to be buried */
   GArray *dying;           /* the same, since the round before */
   gint64 buried_ms;        /* when the last round was */
-  gboolean bury_due;
   NfTransfers *transfers;
   NfHeal *heal;
   NfCheck *check;    /* the comparison under way, or NULL */
   guint unpublished; /* ops applied that the primary hasn't been told of */
+  gboolean publish_due;
   gint64 published_ms;
   gint64 trimmed_ms;
-  gboolean publish_due;
   NfPosition published;
   gboolean published_whole; /* and nothing was suspect */
 

@@ -769,7 +769,7 @@ static void
 come_back (Run *run)
 {
   for (guint i = 0; i < NF_WORLD_SITES; i++)
-    if (run->ledger->victims & (1u << i))
+    if (run->disks && (run->ledger->victims & (1u << i)))
       {
         nf_sim_disk_come_back (run->disks[i]);
         run->world->boots[i]++;

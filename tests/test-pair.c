@@ -218,6 +218,56 @@ Test (pair, a_file_that_is_written_to_all_the_time_does_not_hold_up_the_position
   nf_world_free (world);
 }
 
+static void
+ignore_answer (gpointer data, int status, const NfMsg *answer)
+{
+  (void)data, (void)status, (void)answer;
+}
+
+/* The kernel has been told nothing of it, and takes what it has cached for right. */
+Test (pair, a_call_interrupted_while_the_link_is_down_is_news_when_its_op_comes)
+{
+  NfWorld *world = nf_world_new (6);
+  NfSimSite *site = world->sites[1];
+  NfMsg msg = { .type = NF_MSG_CREATE };
+  NfShareStatus before, now;
+  gboolean news = FALSE;
+  guint64 id;
+
+  nf_world_connect (world);
+  nf_sim_run (world->sim, 1000);
+  msg.head.share = 7;
+  msg.head.uid = getuid ();
+  msg.head.gid = getgid ();
+  msg.create.parent = NF_FID_ROOT;
+  msg.create.name = nf_slice_str ("made");
+  msg.create.mode = 0644;
+  nf_share_status (world->sites[0]->share, &before);
+  nf_share_call (site->share, &msg, ignore_answer, NULL, &id);
+  do
+    {
+      cr_assert (nf_sim_step (world->sim));
+      nf_share_status (world->sites[0]->share, &now);
+    }
+  while (now.position.seq == before.position.seq);
+  nf_sim_cut (world->sim, "a", "b");
+  nf_sim_run (world->sim, 10);
+  nf_share_cancel (site->share, id);
+  nf_sim_run (world->sim, 10);
+  g_array_set_size (site->invals, 0);
+  site->keep_invals = TRUE;
+  nf_world_connect (world);
+  nf_sim_run (world->sim, 5000);
+  for (guint i = 0; i < site->invals->len; i++)
+    {
+      const NfInval *inval = &g_array_index (site->invals, NfInval, i);
+      news = news || (inval->kind == NF_INVAL_NAME && inval->parent == NF_FID_ROOT);
+    }
+  cr_assert (news);
+  nf_world_compare (world, 6);
+  nf_world_free (world);
+}
+
 /* ---- comparing ---- */
 
 typedef struct

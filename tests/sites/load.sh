@@ -3,16 +3,23 @@
 # Work at three sites while something happens to one of them, and what of it must be found afterwards. To be sourced
 # after stage.sh.
 
-# load_start ROUND FILES: random work in "tree", files of which each is printed when close() or fsync() has acknowledged
-# it in "acked"; returns when nyc has FILES of them.
-load_start ()
+# load_begin ROUND: random work in "tree", files of which each is printed when close() or fsync() has acknowledged it in
+# "acked".
+load_begin ()
 {
-  local round=$1 files=$2 site
+  local round=$1 site
   for site in london nyc tokyo; do
     job "random-$site" "$NF_WORK" random "$(at "$site")/tree" $((${seed:?} + round)) 100000 "$site"
     job "acked-$site" "$NF_WORK" acked-write "$(at "$site")/acked" "$site-$round" 100000
     job "synced-$site" "$NF_WORK" acked-write "$(at "$site")/acked" "$site-synced-$round" 100000 sync
   done
+}
+
+# load_start ROUND FILES: returns when nyc has FILES of them.
+load_start ()
+{
+  local files=$2
+  load_begin "$1"
   load_runs () { [ "$(wc -l <"$NF_TMP/job-acked-nyc")" -ge "$files" ] && [ -s "$NF_TMP/job-synced-tokyo" ]; }
   wait_for 90 load_runs || fail 'the load does not start'
 }
