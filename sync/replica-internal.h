@@ -84,6 +84,7 @@ struct NfReplica
       parted; /* what is compared had ops that the primary doesn't have: nothing of it is thrown away (G6) */
   gboolean frozen; /* the primary reads from here; see source.h */
   gboolean no_space;
+  int failed; /* the last -errno that what came couldn't be written for, said already; 0: none since */
   gboolean retry_due;
   gboolean bury_due;
   NfPosition received; /* the end of the journal */
@@ -149,6 +150,9 @@ void nf_replica_after (NfReplica *replica, guint delay_ms, NfFunc func);
 void nf_replica_retry_later (NfReplica *replica);
 /* Is there space for content? */
 gboolean nf_replica_has_room (NfReplica *replica);
+gboolean nf_replica_is_no_space (int err);
+/* With `work`: what came can't be written for ERR (-errno) now. It is said, and tried again. */
+void nf_replica_failed (NfReplica *replica, int err);
 void nf_replica_trouble (NfReplica *replica, const char *what); /* NULL: over */
 gint64 nf_replica_now_ms (NfReplica *replica);
 gboolean nf_replica_send (NfReplica *replica, gboolean bulk, const NfMsg *msg);

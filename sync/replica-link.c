@@ -249,6 +249,7 @@ keep (NfReplica *replica, const NfRecord *record, NfSlice bytes, NfSlice data)
   if (err == 0)
     {
       replica->received = position;
+      replica->failed = 0;
       nf_host_point (replica->share->host, "replica-journaled");
       return TRUE;
     }
@@ -260,8 +261,7 @@ keep (NfReplica *replica, const NfRecord *record, NfSlice bytes, NfSlice data)
       nf_replica_subscribe (replica);
       return FALSE;
     }
-  replica->no_space = err == -ENOSPC || err == -EDQUOT;
-  nf_replica_retry_later (replica);
+  nf_replica_failed (replica, err);
   return FALSE;
 }
 

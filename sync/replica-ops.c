@@ -185,12 +185,6 @@ suspect_touched (NfReplica *replica, const NfRecord *record)
   return err;
 }
 
-static gboolean
-is_no_space (int err)
-{
-  return err == -ENOSPC || err == -EDQUOT || err == -ENOMEM || err == -EMFILE || err == -ENFILE;
-}
-
 /* What couldn't be carried out becomes suspect: then it isn't served, and the healing puts it right. */
 static int
 give_up (NfReplica *replica, const NfRecord *record, int err)
@@ -242,7 +236,7 @@ carry_out (NfReplica *replica, NfOp *op)
   if (!left)
     return 0;
   int err = nf_apply_with (replica->share, &record, op->data, flags, replica->lost);
-  if (is_no_space (err))
+  if (nf_replica_is_no_space (err))
     return err;
   if (err != 0)
     err = give_up (replica, &record, err);
@@ -324,8 +318,7 @@ step (NfReplica *replica, NfOp *op)
   if (err != 0)
     {
       run_again (op, &replica->stalled);
-      replica->no_space = TRUE;
-      nf_replica_retry_later (replica);
+      nf_replica_failed (replica, err);
       return FALSE;
     }
   nf_host_point (replica->share->host, "replica-applied");
@@ -444,14 +437,14 @@ take_op (NfReplica *replica, NfOp *op)
 {
   if (is_plain (replica, op))
     {
-      if (carry_out (replica, op) == 0)
+      int err = carry_out (replica, op);
+      if (err == 0)
         {
           nf_host_point (replica->share->host, "replica-applied");
           finish (replica, op);
           return;
         }
-      replica->no_space = TRUE;
-      nf_replica_retry_later (replica);
+      nf_replica_failed (replica, err);
     }
   NfOp *kept = g_memdup2 (op, sizeof *op);
   kept->owner = op->owner ? g_bytes_ref (op->owner) : NULL;

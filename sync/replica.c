@@ -267,6 +267,27 @@ retry (gpointer data)
   nf_replica_unref (replica);
 }
 
+gboolean
+nf_replica_is_no_space (int err)
+{
+  return err == -ENOSPC || err == -EDQUOT || err == -ENOMEM || err == -EMFILE || err == -ENFILE;
+}
+
+void
+nf_replica_failed (NfReplica *replica, int err)
+{
+  g_autofree char *text
+      = g_strdup_printf ("the broadcast directory can't be written: %s", g_strerror (-err));
+
+  replica->no_space = nf_replica_is_no_space (err);
+  if (!replica->no_space)
+    nf_replica_trouble (replica, text);
+  if (!replica->no_space && replica->failed != err)
+    g_warning ("share %s: %s; it is tried again", replica->share->conf.name, text);
+  replica->failed = err;
+  nf_replica_retry_later (replica);
+}
+
 void
 nf_replica_retry_later (NfReplica *replica)
 {

@@ -9,46 +9,10 @@
 # shellcheck source=tests/sites/load.sh
 . "$(dirname "$0")/../sites/load.sh"
 
-# Mounts, and what the machine calls its boot, are this test's alone.
-if [ -z "${NF_OWN_MOUNTS:-}" ]; then
-  [ "$(id -u)" -eq 0 ] || { say 'SKIPPED: disks need root'; exit 77; }
-  NF_OWN_MOUNTS=1 exec unshare --mount --propagation private "$0" "$@"
-fi
-
-# What other tests have mounted isn't kept mounted by this namespace.
-while read -r _ mountpoint type _; do
-  [ "$type" != fuse.nearfs ] || umount -l "$mountpoint"
-done </proc/self/mounts
+# shellcheck source=tests/faults/disk.sh
+. "$(dirname "$0")/disk.sh"
 
 BOOT_ID=/proc/sys/kernel/random/boot_id
-DISKS=()
-
-disk_mount ()
-{
-  mount -o loop "$NF_TMP/$1.disk" "$(backing "$1" projects)"
-}
-
-disk_up ()
-{
-  local dir
-  dir=$(backing "$1" projects)
-  mkdir -p "$dir"
-  truncate -s 4G "$NF_TMP/$1.disk"
-  mkfs.ext4 -q -m 0 "$NF_TMP/$1.disk" 2>/dev/null && disk_mount "$1" 2>/dev/null || {
-    say 'SKIPPED: no loop devices'
-    exit 77
-  }
-  DISKS+=("$dir")
-  rmdir "$dir/lost+found"
-}
-
-test_cleanup ()
-{
-  local dir
-  for dir in "${DISKS[@]}"; do
-    umount -l "$dir" 2>/dev/null
-  done
-}
 
 # power_cut SITE…: at one instant, as far as one can tell.
 power_cut ()
