@@ -490,6 +490,22 @@ nf_hello_share_decode (NfReader *reader, NfHelloShare *ret_share)
   return TRUE;
 }
 
+/* What an entry says of its content. */
+enum
+{
+  ENTRY_PLAIN = 0,
+  ENTRY_HAS_DATA = 1,
+  ENTRY_UNSURE = 2,
+};
+
+static guint8
+entry_kind (const NfDirEntry *entry)
+{
+  if (entry->unsure)
+    return ENTRY_UNSURE;
+  return entry->has_data ? ENTRY_HAS_DATA : ENTRY_PLAIN;
+}
+
 void
 nf_dir_entry_encode (const NfDirEntry *entry, NfBuf *buf)
 {
@@ -498,15 +514,15 @@ nf_dir_entry_encode (const NfDirEntry *entry, NfBuf *buf)
   nf_buf_put_u64 (buf, entry->cookie);
   put_path (buf, entry->target);
   put_data (buf, entry->xattrs);
-  nf_buf_put_u8 (buf, entry->has_data ? 1 : 0);
-  put_data (buf, entry->has_data ? entry->data : NF_SLICE_NONE);
+  nf_buf_put_u8 (buf, entry_kind (entry));
+  put_data (buf, entry_kind (entry) == ENTRY_HAS_DATA ? entry->data : NF_SLICE_NONE);
 }
 
 gboolean
 nf_dir_entry_decode (NfReader *reader, NfDirEntry *ret_entry)
 {
   NfDirEntry entry = { 0 };
-  guint8 has_data;
+  guint8 kind;
 
   if (nf_reader_left (reader) == 0)
     return FALSE;
@@ -517,10 +533,11 @@ nf_dir_entry_decode (NfReader *reader, NfDirEntry *ret_entry)
   entry.cookie = nf_reader_u64 (reader);
   entry.target = get_path (reader);
   entry.xattrs = get_data (reader);
-  has_data = nf_reader_u8 (reader);
+  kind = nf_reader_u8 (reader);
   entry.data = get_data (reader);
-  entry.has_data = has_data == 1;
-  if (has_data > 1 || (has_data == 0 && entry.data.len > 0))
+  entry.has_data = kind == ENTRY_HAS_DATA;
+  entry.unsure = kind == ENTRY_UNSURE;
+  if (kind > ENTRY_UNSURE || (kind != ENTRY_HAS_DATA && entry.data.len > 0))
     reader->failed = TRUE;
   if (reader->failed)
     return FALSE;

@@ -335,6 +335,7 @@ typedef struct
   NfSlice target;    /* of a symlink */
   NfSlice xattrs;    /* name (slice), value (slice), … */
   gboolean has_data; /* the whole content of a small file follows */
+  gboolean unsure; /* the sender doesn't know content and attributes itself; then without content */
   NfSlice data;
 } NfDirEntry;
 void nf_dir_entry_encode (const NfDirEntry *entry, NfBuf *buf);

@@ -124,7 +124,7 @@ nf_entry_digest (guint64 *digest, const NfDirEntry *entry)
   nf_buf_put_u64 (&buf, S_ISLNK (attr->mode) || S_ISDIR (attr->mode) ? 0 : attr->rdev);
   nf_buf_put_slice (&buf, S_ISLNK (attr->mode) ? entry->target : NF_SLICE_NONE);
   nf_buf_put_u64 (&buf, sum_xattrs (entry->xattrs));
-  nf_buf_put_u8 (&buf, entry->has_data);
+  nf_buf_put_u8 (&buf, entry->unsure ? 2 : entry->has_data);
   nf_buf_put_u64 (&buf, entry->has_data ? XXH3_64bits (entry->data.data, entry->data.len) : 0);
   *digest += XXH3_64bits (buf.data, buf.len);
 }

@@ -199,6 +199,8 @@ void nf_primary_free_source (NfPrimary *source);
 guint64 nf_primary_stamp (NfPrimary *primary);
 /* A source that hasn't got the content of FID itself. */
 gboolean nf_primary_lacks_content (NfPrimary *primary, NfFid fid);
+/* The same, or what it has of its attributes is in doubt. */
+gboolean nf_primary_is_unsure (NfPrimary *primary, NfFid fid);
 /* Carries CALL out, one that is answered at once. 0 or -errno, ANSWER filled. */
 int nf_primary_execute (NfPrimary *primary, const char *site, NfFile *file, const NfMsg *call,
                         const NfCallHead *head, NfMsg *answer);

@@ -63,14 +63,25 @@ nf_primary_stamp (NfPrimary *primary)
                                   : nf_journal_last (primary->share->journal).seq;
 }
 
-gboolean
-nf_primary_lacks_content (NfPrimary *primary, NfFid fid)
+static gboolean
+is_suspect (NfPrimary *primary, NfFid fid, guint32 mask)
 {
   NfObject object;
 
   return primary->source_seq != 0
-         && (!nf_index_get (primary->share->index, fid, &object)
-             || (object.suspect & NF_SUSPECT_DATA));
+         && (!nf_index_get (primary->share->index, fid, &object) || (object.suspect & mask));
+}
+
+gboolean
+nf_primary_lacks_content (NfPrimary *primary, NfFid fid)
+{
+  return is_suspect (primary, fid, NF_SUSPECT_DATA);
+}
+
+gboolean
+nf_primary_is_unsure (NfPrimary *primary, NfFid fid)
+{
+  return is_suspect (primary, fid, NF_SUSPECT_DATA | NF_SUSPECT_ATTR);
 }
 
 NfPrimary *

@@ -440,6 +440,18 @@ shrug (NfReconcile *reconcile, NfSlice name, int err)
   return 0;
 }
 
+/* The source hasn't got all of it either, and what it shows may be anything: what is here is kept, whatever it is. */
+static gboolean
+is_unsure (const NfReconcile *reconcile, const NfDirEntry *entry)
+{
+  NfRestore *restore = reconcile->replica->share->restore;
+
+  if (!restore || !entry->unsure)
+    return FALSE;
+  nf_restore_keep (restore, entry->attr.fid);
+  return TRUE;
+}
+
 /* A primary that takes back what it lost leaves alone what it knows better (restore.h). But a directory's other names are
  * compared. */
 static int
@@ -470,7 +482,8 @@ take_entry (NfReconcile *reconcile, const NfDirEntry *entry)
     err = place (&item);
   else if (!nf_apply_here (share, fid))
     return 0;
-  if (err == 0 && !item.fresh && nf_restore_is_own (share->restore, fid))
+  gboolean ours = is_unsure (reconcile, entry) || nf_restore_is_own (share->restore, fid);
+  if (err == 0 && !item.fresh && ours)
     err = leave_ours (&item);
   else if (err == 0)
     err = settle_item (&item);
@@ -492,7 +505,9 @@ take_self (NfReconcile *reconcile, const NfDirEntry *entry)
     return -ESTALE;
   if ((object.mode ^ entry->attr.mode) & S_IFMT)
     return shrug (reconcile, NF_SLICE_NONE, -EUCLEAN);
-  if (nf_restore_is_own (replica->share->restore, reconcile->fid))
+  reconcile->self_ours
+      = nf_restore_is_own (replica->share->restore, reconcile->fid) || is_unsure (reconcile, entry);
+  if (reconcile->self_ours)
     return 0;
   if (S_ISREG (entry->attr.mode))
     {
@@ -622,8 +637,7 @@ nf_reconcile_end (NfReconcile *reconcile)
     err = -EBADMSG;
   if (err == 0 && dir)
     err = remove_leftovers (reconcile);
-  if (err == 0 && dir
-      && !nf_restore_is_own (replica->share->restore, reconcile->fid)) /* placing has changed it */
+  if (err == 0 && dir && !reconcile->self_ours) /* placing has changed it */
     err = nf_tree_set_attr (replica->share->tree, reconcile->fid, -1, NF_SET_MTIME,
                             &reconcile->self);
   if (err == 0 && !reconcile->failed)

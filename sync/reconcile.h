@@ -13,9 +13,10 @@ typedef struct
   guint64 seq;
   gboolean tree; /* what is below is to be compared, too */
   gboolean self_seen;
-  NfAttr self;      /* as it is at the primary */
-  GHashTable *seen; /* keys of the names listed so far */
-  gboolean failed;  /* something couldn't be put right: it stays suspect */
+  gboolean self_ours; /* left as it is here */
+  NfAttr self;        /* as it is at the primary */
+  GHashTable *seen;   /* keys of the names listed so far */
+  gboolean failed;    /* something couldn't be put right: it stays suspect */
 } NfReconcile;
 
 void nf_reconcile_init (NfReconcile *reconcile, NfReplica *replica, NfFid fid, gboolean tree);

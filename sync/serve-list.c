@@ -31,8 +31,7 @@ static gboolean
 wants_content (const NfServeJob *job, const NfDirEntry *entry)
 {
   return S_ISREG (entry->attr.mode) && entry->attr.size <= content_max (job)
-         && !(job->flags & NF_LIST_NO_CONTENT)
-         && !nf_primary_lacks_content (job->primary, entry->attr.fid);
+         && !(job->flags & NF_LIST_NO_CONTENT) && !entry->unsure;
 }
 
 /* Completes ENTRY (with attr, under the object's lock) and encodes it, or adds it to the digest. */
@@ -44,6 +43,7 @@ put_entry (NfServeJob *job, NfDirEntry *entry, NfBuf *buf)
 
   nf_entry_parts_init (&parts);
   nf_entry_fill (tree, entry, &parts);
+  entry->unsure = nf_primary_is_unsure (job->primary, entry->attr.fid);
   int fd = wants_content (job, entry) ? nf_serve_open (job, entry->attr.fid) : -1;
   if (fd >= 0)
     {

@@ -260,6 +260,7 @@ Test (proto, directory_entries_come_back)
                       .has_data = TRUE };
   NfDirEntry symlink
       = { .name = nf_slice_str ("l"), .attr = { .fid = 3 }, .target = nf_slice_str ("/x") };
+  NfDirEntry unsure = { .name = nf_slice_str ("u"), .attr = { .fid = 4 }, .unsure = TRUE };
   NfDirEntry got;
   NfReader reader;
 
@@ -267,6 +268,7 @@ Test (proto, directory_entries_come_back)
   nf_dir_entry_encode (&self, &buf);
   nf_dir_entry_encode (&file, &buf);
   nf_dir_entry_encode (&symlink, &buf);
+  nf_dir_entry_encode (&unsure, &buf);
   reader = nf_reader (nf_buf_slice (&buf));
   cr_assert (nf_dir_entry_decode (&reader, &got));
   cr_assert (got.name.len == 0 && got.attr.fid == 1 && got.cookie == 1 && !got.has_data);
@@ -275,7 +277,9 @@ Test (proto, directory_entries_come_back)
              && nf_slice_equal (got.data, file.data));
   cr_assert (nf_slice_equal (got.xattrs, file.xattrs));
   cr_assert (nf_dir_entry_decode (&reader, &got));
-  cr_assert (nf_slice_equal (got.target, symlink.target));
+  cr_assert (nf_slice_equal (got.target, symlink.target) && !got.unsure);
+  cr_assert (nf_dir_entry_decode (&reader, &got));
+  cr_assert (nf_slice_equal (got.name, unsure.name) && got.unsure && !got.has_data);
   cr_assert_not (nf_dir_entry_decode (&reader, &got));
   cr_assert_not (reader.failed);
 
