@@ -11,7 +11,9 @@
 /* Healing: names first, from the root down as the listings bring the directories, then content.
  *
  * A directory that is being listed holds its key in the table of blocked ops, from the moment it is asked for: an op on
- * its names that comes meanwhile waits until the listing is in place, and is left out if the listing had it in. */
+ * its names that comes meanwhile waits until the listing is in place, and is left out if the listing had it in. One that
+ * came before, and was waiting for something else, may get its turn between two frames: it is left out where the frames so
+ * far have told of its names. */
 
 typedef struct
 {
@@ -369,6 +371,15 @@ nf_heal_pump (NfHeal *heal)
   /* Whatever nobody has told us of is found by looking through all once more. */
   if (is_idle (heal))
     nf_replica_retry_later (replica);
+}
+
+gboolean
+nf_heal_has_listed (NfHeal *heal, NfFid parent, NfSlice name, guint64 seq)
+{
+  const Job *job = g_hash_table_lookup (heal->active, &parent);
+  guint64 key = nf_key_name (parent, name);
+
+  return job && job->reconcile.seq >= seq && g_hash_table_contains (job->reconcile.seen, &key);
 }
 
 void

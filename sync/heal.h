@@ -28,4 +28,6 @@ void nf_heal_listed (NfHeal *heal, const NfMsg *msg);
 void nf_heal_gone (NfHeal *heal, NfFid fid);
 /* No names are being compared: what has no name now will not get one by a listing. */
 gboolean nf_heal_names_settled (NfHeal *heal);
+/* NAME in PARENT has been put in place by a listing that isn't through yet, as of SEQ or later. */
+gboolean nf_heal_has_listed (NfHeal *heal, NfFid parent, NfSlice name, guint64 seq);
 void nf_heal_progress (NfHeal *heal, guint64 *ret_filled, guint64 *ret_total);

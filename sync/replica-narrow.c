@@ -78,7 +78,9 @@ narrow_names (NfReplica *replica, NfRecord *record, guint *flags)
        * has taken it away: an older content, but a whole one. */
       gboolean gone = record->names[i].fid != NF_FID_NONE
                       && nf_replica_stamp (replica, record->names[i].fid)->gone >= record->seq;
-      if (stamp->names >= record->seq || gone)
+      if (stamp->names >= record->seq || gone
+          || nf_heal_has_listed (replica->heal, record->names[i].parent, record->names[i].name,
+                                 record->seq))
         {
           if (i == 0)
             record->creates = FALSE;
