@@ -183,10 +183,13 @@ nf_transfers_attach (NfTransfers *transfers, NfOp *op)
     attach (transfer, l->data);
 }
 
-/* The range that OP changes. A change of size makes zeros of all that lies behind it, as far as anything does. */
+/* The range that OP changes. A change of size makes zeros of all that lies behind it, as far as anything does: here, since
+ * the op itself isn't carried out, or in what is under way. */
 static void
-range_of (const NfTransfer *transfer, const NfOp *op, guint64 *ret_start, guint64 *ret_end)
+range_of (NfTransfers *transfers, const NfTransfer *transfer, const NfOp *op, guint64 *ret_start,
+          guint64 *ret_end)
 {
+  NfAttr here = { 0 };
   guint n = nf_segments_count (&transfer->segments);
   guint64 known = n > 0 ? nf_segments_at (&transfer->segments, n - 1)->end : 0;
 
@@ -196,8 +199,10 @@ range_of (const NfTransfer *transfer, const NfOp *op, guint64 *ret_start, guint6
       *ret_end = op->record.offset + op->record.length;
       return;
     }
+  if (nf_tree_stat (transfers->replica->share->tree, transfer->fid, &here) != 0)
+    here.size = 0;
   *ret_start = op->record.attr.size;
-  *ret_end = MAX (known, MAX (transfer->hash_end, *ret_start));
+  *ret_end = MAX (MAX (known, here.size), MAX (transfer->hash_end, *ret_start));
 }
 
 int
@@ -205,7 +210,7 @@ nf_transfers_note (NfTransfers *transfers, NfTransfer *transfer, NfOp *op)
 {
   guint64 start, end;
 
-  range_of (transfer, op, &start, &end);
+  range_of (transfers, transfer, op, &start, &end);
   int err = start < end ? nf_dirty_add (transfers->replica->share, transfer->fid, start, end) : 0;
   if (err != 0)
     return err;
