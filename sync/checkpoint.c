@@ -57,10 +57,29 @@ note_on_disk (NfShare *share, guint64 mark, gint64 time)
 }
 
 static int
+set_meta_u64 (NfShare *share, const char *key, guint64 value)
+{
+  guint64 stored = GUINT64_TO_LE (value);
+
+  return nf_index_set_meta (share->index, key, nf_slice (&stored, sizeof stored));
+}
+
+static guint64
+get_meta_u64 (NfShare *share, const char *key, guint64 otherwise)
+{
+  g_autoptr (GBytes) bytes = nf_index_get_meta (share->index, key);
+  guint64 value;
+
+  if (!bytes || g_bytes_get_size (bytes) != sizeof value)
+    return otherwise;
+  memcpy (&value, g_bytes_get_data (bytes, NULL), sizeof value);
+  return GUINT64_FROM_LE (value);
+}
+
+static int
 note_in_index (NfShare *share, guint64 mark)
 {
-  guint64 stored = GUINT64_TO_LE (mark);
-  int err = nf_index_set_meta (share->index, "durable", nf_slice (&stored, sizeof stored));
+  int err = set_meta_u64 (share, "durable", mark);
 
   return err != 0 ? err : nf_index_sync (share->index);
 }
@@ -91,16 +110,55 @@ nf_checkpoint_make (NfShare *share, guint64 mark)
   return err;
 }
 
+/* ---- a replica's ---- */
+
+static int
+tree_to_disk (gpointer data)
+{
+  NfShare *share = data;
+  int err = nf_journal_sync (share->journal);
+
+  if (err == 0 && syncfs (nf_tree_hidden_fd (share->tree)) != 0)
+    err = -errno;
+  nf_host_point (share->host, "checkpoint-synced");
+  return err;
+}
+
+static int
+make_copy (NfShare *share)
+{
+  gint64 time = 0;
+  int err = touch_sentinel (share, &time);
+
+  if (err == 0)
+    err = set_meta_u64 (share, "copy-time", (guint64)time);
+  if (err == 0)
+    err = nf_index_sync_after (share->index, tree_to_disk, share);
+  nf_host_point (share->host, "checkpoint-noted");
+  return err;
+}
+
+int
+nf_checkpoint_make_copy (NfShare *share)
+{
+  pthread_mutex_lock (&share->checkpoint_lock);
+  int err = make_copy (share);
+  pthread_mutex_unlock (&share->checkpoint_lock);
+  return err;
+}
+
+gint64
+nf_checkpoint_copy_time (NfShare *share)
+{
+  return (gint64)get_meta_u64 (share, "copy-time", (guint64)G_MININT64);
+}
+
+/* ---- the last one ---- */
+
 guint64
 nf_checkpoint_index_mark (NfShare *share)
 {
-  g_autoptr (GBytes) bytes = nf_index_get_meta (share->index, "durable");
-  guint64 value;
-
-  if (!bytes || g_bytes_get_size (bytes) != sizeof value)
-    return 0;
-  memcpy (&value, g_bytes_get_data (bytes, NULL), sizeof value);
-  return GUINT64_FROM_LE (value);
+  return get_meta_u64 (share, "durable", 0);
 }
 
 NfCheckpoint

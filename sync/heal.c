@@ -227,6 +227,16 @@ list (NfHeal *heal, NfFid fid)
   return FALSE;
 }
 
+/* FID isn't at the primary. If it isn't here either, no listing will come by it. */
+static void
+forget_nowhere (NfReplica *replica, NfFid fid)
+{
+  if (fid == NF_FID_ROOT || nf_reconcile_forget_lost (replica, fid)
+      || nf_apply_here (replica->share, fid))
+    return;
+  (void)nf_index_remove (replica->share->index, fid);
+}
+
 static void
 fail_job (NfHeal *heal, Job *job, int err)
 {
@@ -237,6 +247,7 @@ fail_job (NfHeal *heal, Job *job, int err)
   if (err == -ENOENT || err == -ESTALE)
     {
       nf_heal_gone (heal, fid);
+      forget_nowhere (heal->replica, fid);
       return;
     }
   if (err == -ENOSPC || err == -EDQUOT)

@@ -175,7 +175,7 @@ nf_index_skip_lost_fids (NfIndex *index)
 
 /* With copy_lock. */
 static int
-make_copy (NfIndex *index)
+make_copy (NfIndex *index, NfIndexBetween func, gpointer data)
 {
   g_autofree char *safe = g_strconcat (index->path, ".safe", NULL);
   g_autofree char *tmp = g_strconcat (safe, ".tmp", NULL);
@@ -185,6 +185,8 @@ make_copy (NfIndex *index)
   if (fd < 0)
     return -errno;
   rc = nf_index_error (mdb_env_copyfd2 (index->env, fd, MDB_CP_COMPACT));
+  if (rc == 0 && func)
+    rc = func (data);
   if (rc == 0)
     return settle_file (fd, tmp, safe);
   close (fd);
@@ -206,8 +208,30 @@ copy_is_due (NfIndex *index, guint64 commits)
          >= (guint64)info.me_last_pgno * stat.ms_psize;
 }
 
+gboolean
+nf_index_sync_is_due (NfIndex *index)
+{
+  if (pthread_mutex_trylock (&index->copy_lock) != 0)
+    return FALSE; /* it is being made */
+  gboolean due = copy_is_due (index, __atomic_load_n (&index->n_commits, __ATOMIC_ACQUIRE));
+  pthread_mutex_unlock (&index->copy_lock);
+  return due;
+}
+
+gboolean
+nf_index_is_restored (NfIndex *index)
+{
+  return index->restored;
+}
+
 int
 nf_index_sync (NfIndex *index)
+{
+  return nf_index_sync_after (index, NULL, NULL);
+}
+
+int
+nf_index_sync_after (NfIndex *index, NfIndexBetween func, gpointer data)
 {
   guint64 commits;
   int rc;
@@ -218,7 +242,7 @@ nf_index_sync (NfIndex *index)
   rc = nf_index_error (mdb_env_sync (index->env, 1));
   if (rc == 0 && copy_is_due (index, commits))
     {
-      rc = make_copy (index);
+      rc = make_copy (index, func, data);
       if (rc == 0)
         {
           index->copied = TRUE;

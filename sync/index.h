@@ -78,6 +78,15 @@ guint64 nf_index_commits (NfIndex *index);
 /* Everything committed is durable afterwards if the index is closed in order. After a power cut it is as it was at some
  * sync before, at the first after opening or later (index-safe.c). Not between begin and commit. */
 int nf_index_sync (NfIndex *index);
+/* The same, but if a new copy is made for power cuts, FUNC is called between its making and its taking the place of the
+ * former: what the index says of anything can so be brought to the disk before the copy counts. 0, -errno, or what FUNC
+ * returned, with the former copy still in place. */
+typedef int (*NfIndexBetween) (gpointer data);
+int nf_index_sync_after (NfIndex *index, NfIndexBetween func, gpointer data);
+/* Would a sync make a new copy now? Never waits. Thread: any. */
+gboolean nf_index_sync_is_due (NfIndex *index);
+/* The system went down while it was in use, and it is that copy. */
+gboolean nf_index_is_restored (NfIndex *index);
 
 /* A fid that was never given before, nor will be (ranges are reserved durably in blocks). */
 int nf_index_mint (NfIndex *index, NfFid *ret_fid);

@@ -98,6 +98,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/replica-narrow.c \
 	sync/replica-ops.c \
 	sync/replica-reads.c \
+	sync/replica-reboot.c \
 	sync/replica-redo.c \
 	sync/replica.c \
 	sync/reserve.c \

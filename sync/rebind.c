@@ -73,31 +73,30 @@ collect (NfPosition position, NfSlice bytes, gpointer data)
   return TRUE;
 }
 
-/* An object that the index has elsewhere: it was moved, or (a file) linked, since. 0, -errno, or 1: done. */
-static int
-follow (NfShare *share, const Named *named, NfSlice name)
+int
+nf_rebind_follow (NfShare *share, NfFid fid, guint32 mode, NfFid parent, NfSlice name)
 {
   NfIndex *index = share->index;
   char old[NF_NAME_LEN_MAX + 1];
-  NfFid parent;
+  NfFid from;
 
-  if (nf_index_has_name (index, named->fid, named->parent, name))
+  if (nf_index_has_name (index, fid, parent, name))
     return 0;
   int err = nf_index_begin (index);
   if (err != 0)
     return err;
-  if (named->type == S_IFDIR && nf_index_first_name (index, named->fid, &parent, old))
-    err = nf_index_drop_name (index, named->fid, parent, nf_slice_str (old), NULL);
+  if (S_ISDIR (mode) && nf_index_first_name (index, fid, &from, old))
+    err = nf_index_drop_name (index, fid, from, nf_slice_str (old), NULL);
   if (err == 0)
-    err = nf_index_add_name (index, named->fid, named->parent, name);
+    err = nf_index_add_name (index, fid, parent, name);
   if (err != 0)
     {
       nf_index_abort (index);
       return err;
     }
   err = nf_index_commit (index);
-  if (err == 0 && named->type == S_IFDIR)
-    nf_tree_forget (share->tree, named->fid);
+  if (err == 0 && S_ISDIR (mode))
+    nf_tree_forget (share->tree, fid);
   return err != 0 ? err : 1;
 }
 
@@ -132,7 +131,9 @@ bind_one (Rebind *rebind, const Named *named)
       || (attr.mode & S_IFMT) != named->type)
     return 0;
   if (attr.fid != NF_FID_NONE)
-    return attr.fid == named->fid ? follow (share, named, name) : 0;
+    return attr.fid == named->fid
+               ? nf_rebind_follow (share, named->fid, named->type, named->parent, name)
+               : 0;
   NfFid fid = identify (rebind, named, &attr);
   if (fid == NF_FID_NONE || nf_index_get (share->index, fid, &object))
     return 0;

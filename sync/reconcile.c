@@ -326,6 +326,9 @@ compare_content (Item *item, const NfObject *object)
     return item->placed || item->reconcile->tree ? nf_dirty_whole (replica->share, fid) : 0;
   if (!item->reconcile->tree && !item->found && !(object->suspect & NF_SUSPECT_DATA))
     return 0;
+  if (!item->found && !(object->suspect & NF_SUSPECT_DATA)
+      && nf_restore_trusts (replica->share->restore, fid, &entry->attr))
+    return 0;
   stamp->data = MAX (stamp->data, item->reconcile->seq);
   if (entry->has_data || entry->attr.size == 0)
     return nf_reconcile_content (replica, fid, entry->data, &item->changed);
@@ -623,6 +626,19 @@ remove_leftovers (NfReconcile *reconcile)
   return err;
 }
 
+/* What isn't suspect any more. That all below is to be compared may have been found while this listing, which wasn't for
+ * that, was under way: then it is listed once more. */
+static guint32
+compared (const NfReconcile *reconcile)
+{
+  NfObject object;
+  gboolean again = !reconcile->tree
+                   && nf_index_get (reconcile->replica->share->index, reconcile->fid, &object)
+                   && (object.suspect & NF_SUSPECT_TREE);
+
+  return again ? NF_SUSPECT_ATTR : NF_SUSPECT_NAMES | NF_SUSPECT_ATTR | NF_SUSPECT_TREE;
+}
+
 int
 nf_reconcile_end (NfReconcile *reconcile)
 {
@@ -646,8 +662,7 @@ nf_reconcile_end (NfReconcile *reconcile)
       stamp->attr = MAX (stamp->attr, reconcile->seq);
       if (dir)
         stamp->names = MAX (stamp->names, reconcile->seq);
-      err = nf_index_set_suspect (index, reconcile->fid, 0,
-                                  NF_SUSPECT_NAMES | NF_SUSPECT_ATTR | NF_SUSPECT_TREE);
+      err = nf_index_set_suspect (index, reconcile->fid, 0, compared (reconcile));
     }
   int committed = nf_index_commit (index);
   if (dir)

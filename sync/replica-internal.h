@@ -14,6 +14,7 @@
  *   replica-ops.c    an op's way from the journal to the tree
  *   replica-narrow.c what is known newer than the ops
  *   replica-redo.c   opening: what the last life left undone
+ *   replica-reboot.c the same, where the machine went down
  *   replica-gate.c   ops wait here until the kernel knows of those before them
  *   replica-reads.c  what may be served from the tree, and the marks
  *   transfer.c       content under way; switch.c puts it in place
@@ -73,7 +74,8 @@ typedef struct
 struct NfReplica
 {
   NfShare *share;
-  gint refs; /* timers hold one each */
+  gint refs;                       /* timers hold one each */
+  pthread_mutex_t checkpoint_lock; /* outermost: the index isn't closed while it is held */
   pthread_mutex_t work;
 
   /* guarded by work */
@@ -117,6 +119,8 @@ struct NfReplica
   guint unpublished; /* ops applied that the primary hasn't been told of */
   gboolean publish_due;
   gint64 published_ms;
+  gboolean checkpoint_posted;
+  guint checkpoint_ops; /* carried out since the last one that they were the reason for */
   gint64 trimmed_ms;
   NfPosition published;
   gboolean published_whole; /* and nothing was suspect */
@@ -215,6 +219,19 @@ void nf_replica_gate_clear (NfReplica *replica);
 /* replica-redo.c */
 gboolean nf_replica_recover (NfReplica *replica, GError **error);
 void nf_replica_load_more (NfReplica *replica);
+
+/* replica-reboot.c, with `work` */
+/* OPS more are carried out: what is here is brought to the disk in a while. */
+void nf_replica_checkpoint_soon (NfReplica *replica, guint ops);
+/* Did the last life end in order, or at least in this boot? Notes that another life has begun. */
+gboolean nf_replica_is_whole (NfReplica *replica, int *ret_err);
+/* After a power cut: binds what the journal's records after FROM name. 0 or -errno. */
+int nf_replica_rebind (NfReplica *replica, guint64 from);
+/* After a power cut, with the position restored: makes suspect what may differ for it. FALSE: that can't be told. */
+gboolean nf_replica_goes_on (NfReplica *replica);
+/* What had no name when the index was brought to the disk, and wasn't there to be swept away: nobody would ask for it. 0
+ * or -errno. */
+int nf_replica_forget_unnamed (NfReplica *replica);
 
 /* replica-reads.c */
 void nf_replica_marks_init (NfReplica *replica);

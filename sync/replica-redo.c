@@ -8,9 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "sync/boot.h"
 #include "sync/checkpoint.h"
-#include "sync/rebind.h"
 
 /* What a life leaves to the next one. In the index:
  *
@@ -22,8 +20,7 @@
  *
  * After kill -9 what was written is there, so only ops after the recorded position, less those known to be dealt
  * with, are gone over again: names and attributes are applied, and where content was perhaps half-written the range is
- * suspect until it has been fetched. After a power cut nothing recorded without a sync can be believed: everything is
- * compared. */
+ * suspect until it has been fetched. After a power cut see replica-reboot.c. */
 
 #define DIRTY_KEY "dirty"
 /* Ranges of one file that are remembered singly. */
@@ -272,53 +269,7 @@ read_ahead (NfReplica *replica)
   replica->ahead_seq = nf_reader_u64 (&reader);
 }
 
-/* ---- power cuts ---- */
-
-/* Did the last life end in order, or at least in this boot? Notes that another life has begun. */
-static gboolean
-is_whole (NfReplica *replica, int *ret_err)
-{
-  NfIndex *index = replica->share->index;
-  const NfBootId boot = nf_boot_id ();
-  g_autoptr (GBytes) then = nf_index_get_meta (index, "boot");
-  g_autoptr (GBytes) clean = nf_index_get_meta (index, "clean");
-  NfSlice id = nf_slice_str (boot.str);
-  gboolean same
-      = then && id.len > 0
-        && nf_slice_equal (id, nf_slice (g_bytes_get_data (then, NULL), g_bytes_get_size (then)));
-
-  *ret_err = 0;
-  if (clean || !same)
-    {
-      *ret_err = nf_index_set_meta (index, "boot", id);
-      if (*ret_err == 0)
-        *ret_err = nf_index_set_meta (index, "clean", NF_SLICE_NONE);
-      if (*ret_err == 0)
-        *ret_err = nf_index_sync (index); /* or a power cut would bring "clean" back */
-    }
-  return clean || same;
-}
-
 /* ---- opening ---- */
-
-/* What had no name when the index was brought to the disk, and wasn't there to be swept away: nobody would ask for it. */
-static int
-forget_unnamed (NfReplica *replica)
-{
-  NfIndex *index = replica->share->index;
-  NfObject object = { 0 };
-  int err = nf_index_begin (index);
-
-  if (err != 0)
-    return err;
-  while (err == 0 && nf_index_next (index, object.fid, &object))
-    if (object.place == NF_PLACE_LIMBO || object.place == NF_PLACE_STAGING)
-      err = nf_index_remove (index, object.fid);
-  if (err == 0)
-    return nf_index_commit (index);
-  nf_index_abort (index);
-  return err;
-}
 
 static int
 compare_all (NfReplica *replica)
@@ -330,9 +281,7 @@ compare_all (NfReplica *replica)
   replica->redo_upto = replica->redo_end = 0;
   g_hash_table_remove_all (replica->redo_undone);
   int err = nf_replica_suspect_all (replica);
-  if (err == 0)
-    err = nf_tree_sweep (replica->share->tree);
-  return err != 0 ? err : forget_unnamed (replica);
+  return err != 0 ? err : nf_replica_forget_unnamed (replica);
 }
 
 /* Where content was being put in place, the file's times may be those of that. */
@@ -371,23 +320,25 @@ redo (NfReplica *replica)
   return replica->loaded.seq == replica->received.seq ? nf_tree_sweep (replica->share->tree) : 0;
 }
 
-/* After a power cut. FROM: the last op that the index had. */
 static int
-compare_after_reboot (NfReplica *replica, guint64 from)
+go_on_after_reboot (NfReplica *replica)
 {
-  guint n = 0;
-  int err
-      = nf_rebind (replica->share, MAX (from, nf_journal_first (replica->share->journal).seq), &n);
+  int err = nf_replica_rebind (replica, recorded_seq (replica));
 
-  return err != 0 ? err : compare_all (replica);
+  if (err != 0)
+    return err;
+  return restore_position (replica) && nf_replica_goes_on (replica) ? redo (replica)
+                                                                    : compare_all (replica);
 }
 
 /* A primary's: the history is our own, and goes on at the source, but what is here of it isn't certain. */
 static int
 begin_restoring (NfReplica *replica)
 {
-  int err = compare_after_reboot (replica, nf_checkpoint_index_mark (replica->share));
+  int err = nf_replica_rebind (replica, nf_checkpoint_index_mark (replica->share));
 
+  if (err == 0)
+    err = compare_all (replica);
   replica->fresh = FALSE;
   return err;
 }
@@ -397,14 +348,14 @@ begin (NfReplica *replica)
 {
   g_autoptr (GBytes) parted = nf_index_get_meta (replica->share->index, "parted");
   int err;
-  gboolean whole = is_whole (replica, &err);
+  gboolean whole = nf_replica_is_whole (replica, &err);
 
   replica->parted = parted != NULL;
   if (err != 0)
     return err;
   read_ahead (replica);
   if (!whole)
-    return compare_after_reboot (replica, recorded_seq (replica));
+    return go_on_after_reboot (replica);
   return restore_position (replica) ? redo (replica) : compare_all (replica);
 }
 

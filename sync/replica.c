@@ -48,6 +48,7 @@ nf_replica_unref (NfReplica *replica)
   nf_replica_marks_clear (replica);
   g_array_unref (replica->lost);
   g_array_unref (replica->dying);
+  pthread_mutex_destroy (&replica->checkpoint_lock);
   pthread_mutex_destroy (&replica->work);
   pthread_mutex_destroy (&replica->lock);
   g_free (replica);
@@ -106,6 +107,8 @@ publish (NfReplica *replica)
   NfMsg msg = { .type = NF_MSG_POSITION };
 
   replica->published_ms = nf_replica_now_ms (replica);
+  if (share->tree && !replica->fresh)
+    nf_replica_checkpoint_soon (replica, replica->unpublished);
   replica->unpublished = 0;
   if (share->journal && replica->published_ms - replica->trimmed_ms >= NF_TRIM_MS)
     {
@@ -317,6 +320,7 @@ nf_replica_new (NfShare *share, GError **error)
 
   replica->share = share;
   replica->refs = 1;
+  pthread_mutex_init (&replica->checkpoint_lock, NULL);
   pthread_mutex_init (&replica->work, NULL);
   pthread_mutex_init (&replica->lock, NULL);
   replica->fresh = TRUE;
@@ -339,6 +343,9 @@ nf_replica_new (NfShare *share, GError **error)
     {
       pthread_mutex_lock (&replica->work);
       gboolean recovered = nf_replica_recover (replica, error);
+      replica->closed = !recovered; /* for the timers that hold it, when the share is no more */
+      if (!recovered)
+        nf_transfers_drop_all (replica->transfers);
       pthread_mutex_unlock (&replica->work);
       if (!recovered)
         {
@@ -352,6 +359,7 @@ nf_replica_new (NfShare *share, GError **error)
 void
 nf_replica_stop (NfReplica *replica)
 {
+  pthread_mutex_lock (&replica->checkpoint_lock);
   pthread_mutex_lock (&replica->work);
   gboolean again = replica->closed;
   replica->closed = TRUE;
@@ -370,6 +378,7 @@ nf_replica_stop (NfReplica *replica)
       nf_transfers_drop_all (replica->transfers);
     }
   pthread_mutex_unlock (&replica->work);
+  pthread_mutex_unlock (&replica->checkpoint_lock);
 }
 
 void

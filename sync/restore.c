@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "sync/boot.h"
+#include "sync/checkpoint.h"
 #include "sync/life.h"
 #include "sync/replica-internal.h"
 
@@ -37,12 +38,14 @@ struct NfRestore
   gboolean chosen;
   gboolean gone; /* the source is cut off */
   gboolean over;
-  NfPosition target;     /* where the source stands */
-  GHashTable *own;       /* of fid; not changed any more when there is a source */
-  GHashTable *own_names; /* of nf_key_name() */
-  GHashTable *kept;      /* of fid: what the source hasn't got either */
-  gint64 moved_ms;       /* the last progress, … */
-  guint64 suspects;      /* … which is told by this and the position */
+  NfPosition target;       /* where the source stands */
+  GHashTable *own;         /* of fid; not changed any more when there is a source */
+  GHashTable *own_names;   /* of nf_key_name() */
+  GHashTable *kept;        /* of fid: what the source hasn't got either */
+  NfCheckpoint checkpoint; /* what hasn't been changed since then is on the disk as it was; … */
+  GHashTable *changed;     /* … of fid: what the journal says has been. NULL: that isn't known */
+  gint64 moved_ms;         /* the last progress, … */
+  guint64 suspects;        /* … which is told by this and the position */
   guint64 seq;
 };
 
@@ -227,6 +230,34 @@ nf_restore_is_own_name (NfRestore *restore, NfFid parent, NfSlice name)
   guint64 key = nf_key_name (parent, name);
 
   return restore && g_hash_table_contains (restore->own_names, &key);
+}
+
+/* ---- what is certain ---- */
+
+static void
+read_changed (NfRestore *restore)
+{
+  NfJournal *journal = restore->share->journal;
+  guint64 mark = restore->checkpoint.mark;
+
+  if (restore->checkpoint.time == G_MININT64 || mark < nf_journal_first (journal).seq)
+    return;
+  restore->changed = nf_restore_keys_new ();
+  if (nf_restore_read_own (restore->share, mark, nf_journal_last (journal).seq, restore->changed,
+                           NULL)
+      != 0)
+    g_clear_pointer (&restore->changed, g_hash_table_unref);
+}
+
+gboolean
+nf_restore_trusts (NfRestore *restore, NfFid fid, const NfAttr *there)
+{
+  NfAttr here;
+
+  return restore && restore->changed && !g_hash_table_contains (restore->changed, &fid)
+         && nf_tree_stat (restore->share->tree, fid, &here) == 0
+         && here.ctime < restore->checkpoint.time && here.size == there->size
+         && here.mtime == there->mtime;
 }
 
 /* ---- the end ---- */
@@ -527,6 +558,8 @@ nf_restore_new (NfShare *share)
   restore->own = nf_restore_keys_new ();
   restore->own_names = nf_restore_keys_new ();
   restore->kept = nf_restore_keys_new ();
+  restore->checkpoint = nf_checkpoint_last (share);
+  read_changed (restore);
   restore->moved_ms = host->monotonic_ms (host->data);
   pthread_mutex_init (&restore->lock, NULL);
   share->conf.role = NF_ROLE_REPLICA;
@@ -555,6 +588,7 @@ nf_restore_free (NfRestore *restore)
   g_hash_table_unref (restore->own);
   g_hash_table_unref (restore->own_names);
   g_hash_table_unref (restore->kept);
+  g_clear_pointer (&restore->changed, g_hash_table_unref);
   if (restore->nobody != restore->share->conf.primary)
     g_free (restore->nobody);
   pthread_mutex_destroy (&restore->lock);

@@ -46,6 +46,9 @@ int nf_restore_read_own (NfShare *share, guint64 from, guint64 last, GHashTable 
                          GHashTable *names);
 /* The same, and what was kept. */
 int nf_restore_read_kept (NfShare *share, guint64 from, guint64 last, GHashTable *fids);
+/* Is the content of FID, of which the source has these attributes, what it was at the last checkpoint, and what the source
+ * has? */
+gboolean nf_restore_trusts (NfRestore *restore, NfFid fid, const NfAttr *there);
 gboolean nf_restore_is_over (NfRestore *restore);
 /* For people. */
 void nf_restore_describe (NfRestore *restore, char *ret_text, gsize size);

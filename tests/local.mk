@@ -106,6 +106,10 @@ unit_tests += tests/test-check
 tests_test_check_SOURCES = tests/test-check.c $(SIM)
 tests_test_check_LDADD = $(SYNC_UNIT)
 
+unit_tests += tests/test-reboot
+tests_test_reboot_SOURCES = tests/test-reboot.c $(SIM)
+tests_test_reboot_LDADD = $(SYNC_UNIT)
+
 unit_tests += tests/test-restore
 tests_test_restore_SOURCES = tests/test-restore.c $(SIM)
 tests_test_restore_LDADD = $(SYNC_UNIT)

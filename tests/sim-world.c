@@ -129,7 +129,8 @@ nf_world_tend (NfWorld *world)
   if (world->sites[0]->dead || !nf_share_wants_reopen (world->sites[0]->share))
     return;
   nf_sim_close (world->sites[0]);
-  nf_world_open_site (world, 0);
+  if (!world->sites[0]->dead)
+    nf_world_open_site (world, 0);
   nf_world_connect (world);
 }
 
@@ -313,6 +314,8 @@ vandalize (NfWorld *world, guint i)
   if (world->sites[i]->dead)
     return;
   nf_sim_close (world->sites[i]);
+  if (world->sites[i]->dead)
+    return;
   for (guint n = 0; n < G_N_ELEMENTS (lost); n++)
     {
       g_autofree char *path = g_build_filename (world->dirs[i], ".nearfs", lost[n], NULL);
@@ -351,7 +354,8 @@ restart (NfWorld *world, guint i)
   if (world->sites[i]->dead)
     return;
   nf_sim_close (world->sites[i]);
-  nf_world_open_site (world, i);
+  if (!world->sites[i]->dead)
+    nf_world_open_site (world, i);
 }
 
 void

@@ -392,6 +392,8 @@ nf_sim_close (NfSimSite *site)
   for (guint i = 0; i < site->sim->sites->len; i++)
     nf_sim_cut (site->sim, site->name, ((NfSimSite *)site->sim->sites->pdata[i])->name);
   run_posted (site);
+  if (site->dead)
+    return; /* it has been killed on the way */
   nf_share_close (g_steal_pointer (&site->share));
 }
 

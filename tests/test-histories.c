@@ -60,6 +60,8 @@ static const History found[] = {
 /* NF_HISTORIES, and with NF_LONG=1. */
 #define COUNT 1000
 #define COUNT_LONG 100000
+/* Nothing ever hangs. */
+#define LIFE_MAX_S 300
 #define DOC_LEN (20 * 1024)
 #define KEEP_LEN_MAX 12000
 #define OWN_LEN 600
@@ -515,7 +517,7 @@ end_life (Run *run)
     if (!run->world->sites[i]->dead && nf_world_chance (run->world, 4) > 0)
       {
         nf_sim_close (run->world->sites[i]);
-        clean |= 1u << i;
+        clean |= run->world->sites[i]->dead ? 0 : 1u << i;
       }
   end (run, clean);
 }
@@ -752,6 +754,7 @@ in_a_child (Run *run, guint life)
     g_error ("can't fork: %s", g_strerror (errno));
   if (pid == 0)
     {
+      (void)alarm (LIFE_MAX_S);
       int log
           = open (g_getenv ("NF_HISTORY_LOG") ?: "/dev/null", O_WRONLY | O_CREAT | O_APPEND, 0644);
       (void)dup2 (log, STDOUT_FILENO);
