@@ -234,7 +234,12 @@ send_op (Subscriber *subscriber, NfPosition position, GBytes *bytes)
   msg.op.share = share->conf.id;
   msg.op.record = nf_slice (raw, len);
   if (is_aborted (subscriber->broadcast, position.seq))
-    msg.op.data = nf_slice_str (NF_BROADCAST_ABORTED);
+    {
+      /* Whoever is told so keeps the op as one without effect. After a power cut here the record that says it must be there
+       * still, or others would be sent the op as if it had had one. */
+      (void)nf_journal_sync (share->journal);
+      msg.op.data = nf_slice_str (NF_BROADCAST_ABORTED);
+    }
   else if (nf_record_decode (msg.op.record, &record) && (data = data_for (subscriber, &record)))
     msg.op.data = nf_slice (g_bytes_get_data (data, NULL), g_bytes_get_size (data));
   if (!share->host->send (share->host->data, subscriber->site, FALSE, &msg))
@@ -256,12 +261,28 @@ send_subscribed (Subscriber *subscriber, NfPosition position, guint8 verdict, co
   (void)share->host->send (share->host->data, subscriber->site, FALSE, &msg);
 }
 
+/* FROM isn't a point of our history. Was it of another, or of ours as far as can be told? */
+static gboolean
+has_parted (NfBroadcast *broadcast, NfPosition from)
+{
+  guint64 last = nf_order_watermark (broadcast->order);
+  NfPosition ours;
+
+  if (from.seq == 0 || from.seq == G_MAXUINT64)
+    return FALSE; /* it has none */
+  if (from.seq > last)
+    return TRUE;
+  return nf_journal_position_at (broadcast->share->journal, from.seq, &ours)
+         && (ours.epoch != from.epoch || ours.chain != from.chain);
+}
+
 /* The site begins at the present end and compares the rest; it stands at FROM. With the subscriber's lock. */
 static void
 begin_comparing (Subscriber *subscriber, NfPosition from)
 {
   NfShare *share = subscriber->broadcast->share;
-  gboolean lost = from.epoch < subscriber->broadcast->lossy_epoch;
+  gboolean lost
+      = from.epoch < subscriber->broadcast->lossy_epoch || has_parted (subscriber->broadcast, from);
   NfPosition position;
 
   if (!nf_journal_position_at (share->journal, nf_order_watermark (subscriber->broadcast->order),

@@ -69,7 +69,6 @@ void nf_journal_clear_recent (NfJournal *journal);
 
 /* journal-open.c */
 int nf_journal_open_dir (NfJournal *journal);
-int nf_journal_remove_dir (int parent_fd, const char *name);
 gboolean nf_journal_load (NfJournal *journal, NfPosition start, GError **error);
 
 /* journal-read.c */

@@ -33,6 +33,8 @@ int nf_journal_append (NfJournal *journal, NfRecord *record, NfPosition *ret_pos
 int nf_journal_append_bytes (NfJournal *journal, NfSlice bytes, NfPosition *ret_position);
 /* Makes all that was appended durable. Group commit: concurrent callers share one fdatasync. */
 int nf_journal_sync (NfJournal *journal);
+/* Removes all of a journal that isn't open. 0 or -errno. */
+int nf_journal_remove_dir (int parent_fd, const char *name);
 
 /* The last record's position, and the position before the oldest that is still there. */
 NfPosition nf_journal_last (NfJournal *journal);

@@ -57,6 +57,7 @@ struct NfPrimary
   guint64 saved;         /* atomic: the watermark in the index */
   guint64 durable;       /* atomic: the watermark up to which a power cut takes nothing */
   gint checkpointing;    /* atomic: a checkpoint is under way */
+  gint unshared;         /* atomic: see nf_primary_is_unshared() */
   gint checkpoint_due;   /* atomic: its timer runs */
   gint64 room;     /* atomic: bytes that may be written before the free space is looked at again */
   guint64 trimmed; /* atomic: the op at which the journal was last trimmed */

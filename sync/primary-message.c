@@ -329,6 +329,8 @@ static void
 take_position (NfPrimary *primary, const char *site, const NfMsg *msg)
 {
   nf_broadcast_position (primary->broadcast, site, msg->position.position, msg->position.suspects);
+  if (msg->position.position.epoch == primary->epoch)
+    nf_primary_followed (primary);
   nf_waits_check (primary->waits);
   trim (primary);
 }

@@ -52,6 +52,33 @@ nf_primary_set_meta (NfPrimary *primary, const char *key, guint64 value)
   return nf_index_set_meta (primary->share->index, key, nf_slice (&stored, sizeof stored));
 }
 
+int
+nf_primary_set_epoch (NfShare *share, guint64 epoch)
+{
+  guint64 stored = GUINT64_TO_LE (epoch);
+
+  return nf_index_set_meta (share->index, "epoch", nf_slice (&stored, sizeof stored));
+}
+
+int
+nf_primary_raise_epoch (NfPrimary *primary, guint64 epoch)
+{
+  return nf_primary_set_epoch (primary->share, MAX (primary->epoch, epoch));
+}
+
+gboolean
+nf_primary_is_unshared (NfPrimary *primary)
+{
+  return nf_primary_get_meta (primary, "unshared", 0) != 0;
+}
+
+void
+nf_primary_followed (NfPrimary *primary)
+{
+  if (g_atomic_int_compare_and_exchange (&primary->unshared, TRUE, FALSE))
+    (void)nf_index_set_meta (primary->share->index, "unshared", NF_SLICE_NONE);
+}
+
 /* ---- checkpoints ---- */
 
 /* 0 or -errno. */
@@ -300,6 +327,8 @@ open_unclean (NfPrimary *primary, gboolean reboot, NfRestoreState restore)
 
   from = MAX (from, first);
   start_order (primary, from);
+  if (fresh && restore == NF_RESTORE_NONE)
+    (void)nf_primary_set_meta (primary, "unshared", 1);
   gint64 since = restored ? G_MAXINT64 : checkpoint.time;
   if (reboot && !fresh)
     {
@@ -358,6 +387,7 @@ nf_primary_recover (NfPrimary *primary, GError **error)
                    share->conf.name, share->conf.dir, g_strerror (-err));
       return FALSE;
     }
+  primary->unshared = nf_primary_is_unshared (primary);
   rebuild_answers (primary);
   nf_broadcast_set_lossy (primary->broadcast, primary->lossy_epoch);
   /* Who stands at some point of the history would take itself to be in step with what never was, or take what was lost

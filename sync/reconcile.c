@@ -312,6 +312,16 @@ place (Item *item)
   return err;
 }
 
+/* Ops before the listing's seq, which are still to come, may be what gave the file its content. */
+static gboolean
+looks_the_same (NfReplica *replica, const NfDirEntry *entry)
+{
+  NfAttr here;
+
+  return nf_tree_stat (replica->share->tree, entry->attr.fid, &here) == 0
+         && here.size == entry->attr.size && here.mtime == entry->attr.mtime;
+}
+
 /* Content of a file that was here before. */
 static int
 compare_content (Item *item, const NfObject *object)
@@ -324,7 +334,8 @@ compare_content (Item *item, const NfObject *object)
   /* Content under way will be the newer; but until then no name may show it that it hasn't got in order. */
   if (nf_transfers_find (replica->transfers, fid))
     return item->placed || item->reconcile->tree ? nf_dirty_whole (replica->share, fid) : 0;
-  if (!item->reconcile->tree && !item->found && !(object->suspect & NF_SUSPECT_DATA))
+  if (!item->reconcile->tree && !item->found && !(object->suspect & NF_SUSPECT_DATA)
+      && (!item->placed || looks_the_same (replica, entry)))
     return 0;
   if (!item->found && !(object->suspect & NF_SUSPECT_DATA)
       && nf_restore_trusts (replica->share->restore, fid, &entry->attr))

@@ -120,7 +120,8 @@ subscribed (NfReplica *replica, const NfMsg *msg)
 
   if (lost || msg->subscribed.verdict == NF_VERDICT_COMPARE)
     {
-      if (lost && replica->share->tree)
+      /* A primary that takes back: what is here is of no history that the source knows. */
+      if ((lost || replica->share->restore) && replica->share->tree)
         nf_replica_set_parted (replica, TRUE);
       if (replica->share->tree && !replica->fresh
           && replica->received.seq > msg->subscribed.position.seq)

@@ -35,6 +35,7 @@ struct NfRestore
   char *nobody;         /* what conf.primary was: others may be reading it */
   pthread_mutex_t lock; /* guards what follows */
   GArray *candidates;   /* of Candidate: who has greeted */
+  gboolean demanded;    /* by a member, not since the machine went down */
   gboolean chosen;
   gboolean gone; /* the source is cut off */
   gboolean over;
@@ -87,11 +88,13 @@ nf_restore_is_due (NfShare *share)
   guint64 clean = GUINT64_TO_LE (last.seq);
   const NfBootId boot = nf_boot_id ();
 
-  if (last.seq == 0 || !share->conf.members || !*share->conf.members)
+  if (!share->conf.members || !*share->conf.members
+      || (last.seq == 0 && nf_restore_state (share) != NF_RESTORE_DEMANDED))
     return FALSE;
   switch (nf_restore_state (share))
     {
     case NF_RESTORE_UNDER_WAY:
+    case NF_RESTORE_DEMANDED:
       return TRUE;
     case NF_RESTORE_DONE:
     case NF_RESTORE_ALONE:
@@ -120,6 +123,61 @@ set_upto (NfShare *share, guint64 seq)
   guint64 stored = GUINT64_TO_LE (seq);
 
   return nf_index_set_meta (share->index, "restore-upto", nf_slice (&stored, sizeof stored));
+}
+
+/* ---- an earlier state ---- */
+
+static gboolean
+is_ahead (NfPosition a, NfPosition b)
+{
+  return a.epoch != b.epoch ? a.epoch > b.epoch : a.seq > b.seq;
+}
+
+gboolean
+nf_restore_is_behind (NfShare *share, const NfHelloShare *theirs)
+{
+  return share->primary && theirs->role == NF_ROLE_REPLICA && theirs->position.seq > 0
+         && is_ahead (theirs->position, nf_journal_last (share->journal));
+}
+
+int
+nf_restore_begin_anew (NfShare *share)
+{
+  guint64 epoch = nf_tree_is_anew (share->tree);
+
+  if (epoch == 0)
+    return 0;
+  int err = nf_restore_set_state (share, NF_RESTORE_DEMANDED);
+  if (err == 0)
+    err = nf_primary_set_epoch (share, epoch);
+  if (err == 0)
+    err = nf_index_sync (share->index);
+  return err != 0 ? err : nf_tree_anew_done (share->tree);
+}
+
+void
+nf_restore_demand (NfShare *share, const char *site, const NfHelloShare *theirs)
+{
+  NfHost *host = share->host;
+  NfPosition last = nf_journal_last (share->journal);
+
+  if (!g_atomic_int_compare_and_exchange (&share->goes_back, FALSE, TRUE))
+    return;
+  g_warning ("share %s: %s has ops up to %" G_GUINT64_FORMAT " of reign %" G_GUINT64_FORMAT
+             ", and %s ends with %" G_GUINT64_FORMAT " of reign %" G_GUINT64_FORMAT
+             ": it is an earlier state, perhaps of a backup. What is newer is taken from there",
+             share->conf.name, site, theirs->position.seq, theirs->position.epoch, share->conf.dir,
+             last.seq, last.epoch);
+  int err = nf_restore_set_state (share, NF_RESTORE_DEMANDED);
+  /* The next reign is to be newer than any that was (G5). */
+  if (err == 0)
+    err = nf_primary_raise_epoch (share->primary, theirs->position.epoch);
+  if (err == 0 && nf_primary_is_unshared (share->primary))
+    err = nf_tree_start_anew (share->tree, theirs->position.epoch);
+  if (err != 0)
+    g_warning ("share %s: that can't be recorded: %s", share->conf.name, g_strerror (-err));
+  if (host->reopen)
+    host->reopen (host->data, share);
 }
 
 /* ---- what is our own ---- */
@@ -329,10 +387,10 @@ end (NfRestore *restore, NfRestoreState state)
 
 /* ---- choosing ---- */
 
-static gboolean
-is_ahead (NfPosition a, NfPosition b)
+static const char *
+why (const NfRestore *restore)
 {
-  return a.epoch != b.epoch ? a.epoch > b.epoch : a.seq > b.seq;
+  return restore->demanded ? "the directory is in an earlier state" : "the machine went down";
 }
 
 /* Is it of our history, and is what is missing here there, or the other way round? */
@@ -392,10 +450,9 @@ choose (NfRestore *restore)
   restore->chosen = TRUE;
   restore->target = best->position;
   restore->moved_ms = share->host->monotonic_ms (share->host->data);
-  g_message (
-      "share %s: the machine went down; what may be lost is taken from %s, which has all up to "
-      "op %" G_GUINT64_FORMAT " (here the journal ends with %" G_GUINT64_FORMAT ")",
-      share->conf.name, best->site, best->position.seq, own.seq);
+  g_message ("share %s: %s; what may be lost is taken from %s, which has all up to "
+             "op %" G_GUINT64_FORMAT " (here the journal ends with %" G_GUINT64_FORMAT ")",
+             share->conf.name, why (restore), best->site, best->position.seq, own.seq);
   nf_share_follow (share, best->site);
 }
 
@@ -535,11 +592,11 @@ nf_restore_describe (NfRestore *restore, char *ret_text, gsize size)
 {
   pthread_mutex_lock (&restore->lock);
   if (restore->chosen)
-    g_snprintf (ret_text, size, "this machine went down: what may be lost is taken from %s",
+    g_snprintf (ret_text, size, "%s: what may be lost is taken from %s", why (restore),
                 restore->share->conf.primary);
   else
-    g_snprintf (ret_text, size,
-                "this machine went down: waiting for the sites that may have what was lost");
+    g_snprintf (ret_text, size, "%s: waiting for the sites that may have what was lost",
+                why (restore));
   pthread_mutex_unlock (&restore->lock);
 }
 
@@ -558,14 +615,18 @@ nf_restore_new (NfShare *share)
   restore->own = nf_restore_keys_new ();
   restore->own_names = nf_restore_keys_new ();
   restore->kept = nf_restore_keys_new ();
+  restore->demanded = nf_restore_state (share) == NF_RESTORE_DEMANDED;
   restore->checkpoint = nf_checkpoint_last (share);
-  read_changed (restore);
+  if (!restore
+           ->demanded) /* else the checkpoint may be of a time that never was, as this directory has it */
+    read_changed (restore);
   restore->moved_ms = host->monotonic_ms (host->data);
   pthread_mutex_init (&restore->lock, NULL);
   share->conf.role = NF_ROLE_REPLICA;
   restore->nobody = (char *)share->conf.primary;
   restore->nobody[0] = '\0';
-  (void)nf_restore_set_state (share, NF_RESTORE_UNDER_WAY);
+  if (!restore->demanded)
+    (void)nf_restore_set_state (share, NF_RESTORE_UNDER_WAY);
   return restore;
 }
 

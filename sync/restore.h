@@ -13,9 +13,10 @@ typedef enum
 {
   NF_RESTORE_NONE = 0,
   NF_RESTORE_UNDER_WAY = 1,
-  NF_RESTORE_DONE = 2,  /* all that the source had is here */
-  NF_RESTORE_ALONE = 3, /* there was nobody to take from */
-  NF_RESTORE_MIXED = 4, /* the source was lost on the way: all sites have to compare */
+  NF_RESTORE_DONE = 2,     /* all that the source had is here */
+  NF_RESTORE_ALONE = 3,    /* there was nobody to take from */
+  NF_RESTORE_MIXED = 4,    /* the source was lost on the way: all sites have to compare */
+  NF_RESTORE_DEMANDED = 5, /* a member has been where this site hasn't */
 } NfRestoreState;
 
 /* SHARE is the primary's, and its store open. Is it to be restored first? */
@@ -24,6 +25,15 @@ NfRestoreState nf_restore_state (NfShare *share);
 int nf_restore_set_state (NfShare *share, NfRestoreState state);
 /* With DONE and MIXED: the op up to which all is as the source had it; later ones in the journal are our own. */
 guint64 nf_restore_upto (NfShare *share);
+
+/* A member stands at THEIRS, where we, the primary, haven't been: this directory has gone back to an earlier state, as a
+ * restored backup or a snapshot does, or has lost its state. */
+gboolean nf_restore_is_behind (NfShare *share, const NfHelloShare *theirs);
+/* If all that the site knew of the share was of another history than the members', it has been removed with the opening of
+ * the tree: notes that the share is to be restored. 0 or -errno. */
+int nf_restore_begin_anew (NfShare *share);
+/* If it is behind it is to be opened again, and restored first. Nothing more is to be done with it. Thread: any. */
+void nf_restore_demand (NfShare *share, const char *site, const NfHelloShare *theirs);
 
 /* SHARE is a replica from now on, of nobody yet. */
 NfRestore *nf_restore_new (NfShare *share);

@@ -52,6 +52,9 @@ struct NfShare
   /* At a replica: an op on a file's content is applied (write) while nobody here reads it (read). By fid. Innermost. */
   pthread_rwlock_t content[NF_CONTENT_LOCKS];
 
+  gint
+      goes_back; /* atomic: this primary is in an earlier state than its members, and does nothing more; see restore.h */
+
   pthread_mutex_t checkpoint_lock; /* one checkpoint at a time; outermost */
 
   pthread_mutex_t lock; /* guards what follows */
@@ -100,6 +103,14 @@ int nf_reads_call (NfShare *share, const NfMsg *call, int fd_or_minus_1, NfAdopt
 NfPrimary *nf_primary_new (NfShare *share,
                            GError **error); /* recovers: redo or abort of what was under way */
 void nf_primary_free (NfPrimary *primary);
+/* Its next reign is later than EPOCH. 0 or -errno. */
+int nf_primary_raise_epoch (NfPrimary *primary, guint64 epoch);
+/* The same, of a share that is still to be opened. */
+int nf_primary_set_epoch (NfShare *share, guint64 epoch);
+/* Has no other site followed it since this directory came into use? */
+gboolean nf_primary_is_unshared (NfPrimary *primary);
+/* Another site follows. */
+void nf_primary_followed (NfPrimary *primary);
 /* SITE NULL: this site's own mount. FILE may be NULL. */
 void nf_primary_call (NfPrimary *primary, const char *site, NfFile *file, const NfMsg *call,
                       NfCallDone done, gpointer data);

@@ -67,6 +67,8 @@ open_store (NfShare *share, GError **error)
     return FALSE;
   share->index = nf_tree_index (share->tree);
   share->reserve = nf_reserve_new (nf_tree_hidden_fd (share->tree));
+  if (nf_tree_is_anew (share->tree) != 0)
+    (void)nf_journal_remove_dir (nf_tree_hidden_fd (share->tree), "journal");
   share->journal = nf_journal_open (nf_tree_hidden_fd (share->tree), "journal", &limits,
                                     (NfPosition){ 0, 0, 0 }, error);
   return share->journal != NULL;
@@ -75,6 +77,14 @@ open_store (NfShare *share, GError **error)
 static gboolean
 start_role (NfShare *share, GError **error)
 {
+  int err = share->conf.role == NF_ROLE_PRIMARY ? nf_restore_begin_anew (share) : 0;
+
+  if (err != 0)
+    {
+      g_set_error (error, G_FILE_ERROR, g_file_error_from_errno (-err), "begin anew in %s: %s",
+                   share->conf.dir, g_strerror (-err));
+      return FALSE;
+    }
   if (share->conf.role == NF_ROLE_PRIMARY && nf_restore_is_due (share))
     share->restore = nf_restore_new (share);
   if (share->conf.role == NF_ROLE_PRIMARY)
@@ -177,7 +187,8 @@ nf_share_close (NfShare *share)
 gboolean
 nf_share_wants_reopen (NfShare *share)
 {
-  return share->restore && nf_restore_is_over (share->restore);
+  return g_atomic_int_get (&share->goes_back)
+         || (share->restore && nf_restore_is_over (share->restore));
 }
 
 gboolean
@@ -331,6 +342,8 @@ nf_share_peer_up (NfShare *share, const char *site, const NfHelloShare *theirs)
   /* Else the position comes again in SUBSCRIBE, when it counts. */
   if (share->restore)
     nf_restore_peer_up (share->restore, site, theirs);
+  if (nf_restore_is_behind (share, theirs))
+    nf_restore_demand (share, site, theirs);
   if (concerns (share, site))
     post_delivery (share, site, FALSE, NULL, deliver_up);
 }
@@ -347,7 +360,7 @@ nf_share_peer_down (NfShare *share, const char *site)
 void
 nf_share_message (NfShare *share, const char *site, gboolean bulk, NfMsg *msg)
 {
-  if (concerns (share, site))
+  if (concerns (share, site) && !g_atomic_int_get (&share->goes_back))
     post_delivery (share, site, bulk, msg, deliver);
   else
     nf_msg_free (msg);

@@ -22,6 +22,7 @@
 #define MARK_FILE "share"
 #define INDEX_FILE "index"
 #define LOCK_FILE "lock"
+#define ANEW_FILE "anew"
 
 static void
 set_errno_error (GError **error, int err, const char *what, const char *path)
@@ -223,6 +224,61 @@ take_lock (NfTree *tree, GError **error)
   return TRUE;
 }
 
+/* ---- beginning anew ---- */
+
+int
+nf_tree_start_anew (NfTree *tree, guint64 epoch)
+{
+  g_autofree char *text = g_strdup_printf ("%" G_GUINT64_FORMAT "\n", epoch);
+  ssize_t len = (ssize_t)strlen (text);
+  int fd = openat (tree->hidden_fd, ANEW_FILE,
+                   O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+  int err = 0;
+
+  if (fd < 0)
+    return -errno;
+  errno = ENOSPC;
+  if (write (fd, text, (gsize)len) != len || fsync (fd) != 0 || fsync (tree->hidden_fd) != 0)
+    err = -errno;
+  close (fd);
+  return err;
+}
+
+guint64
+nf_tree_is_anew (NfTree *tree)
+{
+  char text[32] = "";
+  int fd = openat (tree->hidden_fd, ANEW_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+  if (fd < 0)
+    return 0;
+  ssize_t len = read (fd, text, sizeof text - 1);
+  close (fd);
+  text[MAX (len, 0)] = '\0';
+  return MAX (g_ascii_strtoull (text, NULL, 10), 1);
+}
+
+int
+nf_tree_anew_done (NfTree *tree)
+{
+  return unlinkat (tree->hidden_fd, ANEW_FILE, 0) == 0 ? 0 : -errno;
+}
+
+/* With the lock, before the index is opened. */
+static void
+forget_all (NfTree *tree)
+{
+  static const char *const known[]
+      = { INDEX_FILE, INDEX_FILE ".safe", INDEX_FILE ".boot", INDEX_FILE "-lock" };
+
+  if (nf_tree_is_anew (tree) == 0)
+    return;
+  for (gsize i = 0; i < G_N_ELEMENTS (known); i++)
+    (void)unlinkat (tree->hidden_fd, known[i], 0);
+}
+
+/* ---- the root ---- */
+
 /* The index's root is this root, or the index is new. */
 static gboolean
 check_root (NfTree *tree, GError **error)
@@ -297,6 +353,7 @@ nf_tree_open (const char *dir, const NfTreeOptions *options, GError **error)
   if (!open_root (tree, error) || !check_mark (tree, &mark, error) || !open_hidden (tree, error)
       || !take_lock (tree, error))
     return NULL;
+  forget_all (tree);
   hidden = g_strdup_printf ("/proc/self/fd/%d", tree->hidden_fd);
   tree->index = nf_index_open (hidden, INDEX_FILE, error);
   if (tree->index == NULL)

@@ -91,6 +91,13 @@ int nf_tree_removexattr (NfTree *tree, NfFid fid, const char *name);
  * user.nearfs.*, security.* other than capability; system.posix_acl_* may). */
 gboolean nf_tree_xattr_shown (const char *name);
 
+/* What is known of the share here belongs to another history (reign EPOCH or later): the next opening begins with an empty index
+ * and journal. 0 or -errno. */
+int nf_tree_start_anew (NfTree *tree, guint64 epoch);
+/* Was this such an opening? EPOCH, or 0. Until nf_tree_anew_done(). */
+guint64 nf_tree_is_anew (NfTree *tree);
+int nf_tree_anew_done (NfTree *tree);
+
 int nf_tree_statvfs (NfTree *tree, struct statvfs *ret_vfs);
 
 /* A directory, read in one go as of now: FUNC gets each entry but ".", ".." and the hidden

@@ -110,6 +110,10 @@ unit_tests += tests/test-reboot
 tests_test_reboot_SOURCES = tests/test-reboot.c $(SIM)
 tests_test_reboot_LDADD = $(SYNC_UNIT)
 
+unit_tests += tests/test-backup
+tests_test_backup_SOURCES = tests/test-backup.c $(SIM)
+tests_test_backup_LDADD = $(SYNC_UNIT)
+
 unit_tests += tests/test-restore
 tests_test_restore_SOURCES = tests/test-restore.c $(SIM)
 tests_test_restore_LDADD = $(SYNC_UNIT)
