@@ -160,7 +160,7 @@ Test (sites, a_position_of_another_history_is_compared)
   nf_sim_cut (world->sim, "a", "b");
   position.chain++;
   g_autoptr (NfMsg) other = subscribe (world, position);
-  cr_assert_eq (other->subscribed.verdict, NF_VERDICT_COMPARE);
+  cr_assert_eq (other->subscribed.verdict, NF_VERDICT_COMPARE_AND_KEEP);
 }
 
 /* ---- calls ---- */
