@@ -490,6 +490,15 @@ nf_index_mint (NfIndex *index, NfFid *ret_fid)
   return rc;
 }
 
+NfFid
+nf_index_fid_limit (NfIndex *index)
+{
+  pthread_mutex_lock (&index->lock);
+  NfFid limit = index->next_fid;
+  pthread_mutex_unlock (&index->lock);
+  return limit;
+}
+
 int
 nf_index_note_fid (NfIndex *index, NfFid fid)
 {

@@ -93,6 +93,9 @@ int nf_index_mint (NfIndex *index, NfFid *ret_fid);
 /* Says that FID is in use (a replica: so that it could be primary later). */
 int nf_index_note_fid (NfIndex *index, NfFid fid);
 
+/* All that were given so far, or noted, are below. */
+NfFid nf_index_fid_limit (NfIndex *index);
+
 gboolean nf_index_get (NfIndex *index, NfFid fid, NfObject *ret_object);
 /* By identity; the fid, or NF_FID_NONE if unknown or if the inode's birth time differs. */
 NfFid nf_index_by_ident (NfIndex *index, NfIdent ident);

@@ -104,6 +104,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/reserve.c \
 	sync/reserve.h \
 	sync/rebind.c \
+	sync/sample.c \
+	sync/sample.h \
 	sync/rebind.h \
 	sync/restore.c \
 	sync/restore.h \

@@ -9,6 +9,7 @@
 #include "sync/checkpoint.h"
 #include "sync/listing.h"
 #include "sync/rebind.h"
+#include "sync/sample.h"
 
 /* Power cuts at a replica. From time to time the index is copied and then the tree brought to the disk, before the copy
  * counts: so all that it says of the tree is true after a power cut, but for what was changed since. What is left then is
@@ -62,7 +63,8 @@ nf_replica_checkpoint_soon (NfReplica *replica, guint ops)
 gboolean
 nf_replica_is_whole (NfReplica *replica, int *ret_err)
 {
-  NfIndex *index = replica->share->index;
+  NfShare *share = replica->share;
+  NfIndex *index = share->index;
   const NfBootId boot = nf_boot_id ();
   g_autoptr (GBytes) then = nf_index_get_meta (index, "boot");
   g_autoptr (GBytes) clean = nf_index_get_meta (index, "clean");
@@ -74,13 +76,14 @@ nf_replica_is_whole (NfReplica *replica, int *ret_err)
   *ret_err = 0;
   if (!clean && same)
     return TRUE;
+  gboolean whole = clean && !nf_sample_is_another (share, nf_checkpoint_copy_time (share));
   *ret_err = nf_index_set_meta (index, "boot", id);
   if (*ret_err == 0)
     *ret_err = nf_index_set_meta (index, "clean", NF_SLICE_NONE);
   /* Or a power cut would bring "clean" back. Where it isn't whole the copy says what the former one did. */
   if (*ret_err == 0)
-    *ret_err = clean ? nf_checkpoint_make_copy (replica->share) : nf_index_sync (index);
-  return clean != NULL;
+    *ret_err = whole ? nf_checkpoint_make_copy (share) : nf_index_sync (index);
+  return whole;
 }
 
 static int

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "sync/checkpoint.h"
+#include "sync/restore.h"
 
 /* What a life leaves to the next one. In the index:
  *
@@ -340,6 +341,8 @@ begin_restoring (NfReplica *replica)
   if (err == 0)
     err = compare_all (replica);
   replica->fresh = FALSE;
+  if (nf_restore_keeps_all (replica->share->restore))
+    nf_replica_set_parted (replica, TRUE);
   return err;
 }
 

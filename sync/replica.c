@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "sync/check-private.h"
+#include "sync/checkpoint.h"
 #include "sync/replica-internal.h"
 
 #include <errno.h>
@@ -368,13 +369,11 @@ nf_replica_stop (NfReplica *replica)
     {
       nf_check_end (replica->check);
       nf_heal_stop (replica->heal);
+      /* Else the next start compares more than it needs to. */
       if (replica->share->tree && !replica->fresh && nf_replica_save (replica) == 0
-          && syncfs (nf_tree_root_fd (replica->share->tree)) == 0)
-        {
-          (void)nf_index_set_meta (replica->share->index, "clean", nf_slice_str ("1"));
-          (void)nf_index_sync (
-              replica->share->index); /* else the next start compares more than it needs to */
-        }
+          && syncfs (nf_tree_root_fd (replica->share->tree)) == 0
+          && nf_index_set_meta (replica->share->index, "clean", nf_slice_str ("1")) == 0)
+        (void)nf_checkpoint_make_copy (replica->share);
       nf_transfers_drop_all (replica->transfers);
     }
   pthread_mutex_unlock (&replica->work);

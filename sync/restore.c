@@ -9,6 +9,7 @@
 #include "sync/checkpoint.h"
 #include "sync/life.h"
 #include "sync/replica-internal.h"
+#include "sync/sample.h"
 
 /* How long sites are waited for that haven't greeted yet. */
 #define WAIT_MS 10000
@@ -36,6 +37,7 @@ struct NfRestore
   pthread_mutex_t lock; /* guards what follows */
   GArray *candidates;   /* of Candidate: who has greeted */
   gboolean demanded;    /* by a member, not since the machine went down */
+  gboolean strange;     /* the data may be anybody's */
   gboolean chosen;
   gboolean gone; /* the source is cut off */
   gboolean over;
@@ -95,15 +97,19 @@ nf_restore_is_due (NfShare *share)
     {
     case NF_RESTORE_UNDER_WAY:
     case NF_RESTORE_DEMANDED:
+    case NF_RESTORE_STRANGE:
       return TRUE;
     case NF_RESTORE_DONE:
     case NF_RESTORE_ALONE:
     case NF_RESTORE_MIXED:
       return FALSE;
     default:
-      return !is_meta (share, "clean", nf_slice (&clean, sizeof clean))
-             && !is_meta (share, "boot", nf_slice_str (boot.str));
+      break;
     }
+  if (is_meta (share, "clean", nf_slice (&clean, sizeof clean)))
+    return nf_sample_is_another (share, nf_checkpoint_last (share).time)
+           && nf_restore_set_state (share, NF_RESTORE_STRANGE) == 0;
+  return !is_meta (share, "boot", nf_slice_str (boot.str));
 }
 
 guint64
@@ -579,6 +585,12 @@ look (gpointer data)
 }
 
 gboolean
+nf_restore_keeps_all (NfRestore *restore)
+{
+  return restore->strange;
+}
+
+gboolean
 nf_restore_is_over (NfRestore *restore)
 {
   pthread_mutex_lock (&restore->lock);
@@ -615,7 +627,8 @@ nf_restore_new (NfShare *share)
   restore->own = nf_restore_keys_new ();
   restore->own_names = nf_restore_keys_new ();
   restore->kept = nf_restore_keys_new ();
-  restore->demanded = nf_restore_state (share) == NF_RESTORE_DEMANDED;
+  restore->strange = nf_restore_state (share) == NF_RESTORE_STRANGE;
+  restore->demanded = restore->strange || nf_restore_state (share) == NF_RESTORE_DEMANDED;
   restore->checkpoint = nf_checkpoint_last (share);
   if (!restore
            ->demanded) /* else the checkpoint may be of a time that never was, as this directory has it */

@@ -17,6 +17,8 @@ typedef enum
   NF_RESTORE_ALONE = 3,    /* there was nobody to take from */
   NF_RESTORE_MIXED = 4,    /* the source was lost on the way: all sites have to compare */
   NF_RESTORE_DEMANDED = 5, /* a member has been where this site hasn't */
+  NF_RESTORE_STRANGE
+  = 6, /* the data isn't what the state speaks of: what it has otherwise is kept */
 } NfRestoreState;
 
 /* SHARE is the primary's, and its store open. Is it to be restored first? */
@@ -59,6 +61,8 @@ int nf_restore_read_kept (NfShare *share, guint64 from, guint64 last, GHashTable
 /* Is the content of FID, of which the source has these attributes, what it was at the last checkpoint, and what the source
  * has? */
 gboolean nf_restore_trusts (NfRestore *restore, NfFid fid, const NfAttr *there);
+/* Whatever content is replaced is to be kept. */
+gboolean nf_restore_keeps_all (NfRestore *restore);
 gboolean nf_restore_is_over (NfRestore *restore);
 /* For people. */
 void nf_restore_describe (NfRestore *restore, char *ret_text, gsize size);

@@ -253,6 +253,68 @@ Test (backup, data_without_its_state, .timeout = 60)
   world_free (world);
 }
 
+static void
+write_many (World *world)
+{
+  open_site (world->a, NF_ROLE_PRIMARY, world->dirs[0]);
+  nf_sim_connect (world->sim, "a", "b");
+  nf_sim_run (world->sim, 5000);
+  for (guint i = 0; i < 40; i++)
+    {
+      g_autofree char *name = g_strdup_printf ("file%u", i);
+      write_file (world, name, "new");
+    }
+  nf_sim_run (world->sim, 5000);
+  nf_sim_close (world->a);
+  nf_sim_close (world->b);
+}
+
+/* The state is there, and says that all is in step; the data is of a backup. */
+Test (backup, state_without_its_data_at_the_primary, .timeout = 60)
+{
+  World *world = world_new ();
+
+  write_many (world);
+  run (world,
+       "sleep 0.02; for f in $A/file*; do echo -n stale >$f.tmp; mv $f.tmp $f; done; rm $A/file1*");
+  open_site (world->b, NF_ROLE_REPLICA, world->dirs[1]);
+  open_site (world->a, NF_ROLE_PRIMARY, world->dirs[0]);
+  cr_assert (nf_share_is_recovering (world->a->share));
+  reopen_as_often_as_wanted (world);
+  expect_equal (world);
+  expect_content (world, 0, "file0", "new");
+  expect_content (world, 0, "file19", "new");
+  expect_in_quarantine (world, 0, "stale");
+  world_free (world);
+}
+
+Test (backup, state_without_its_data_at_a_replica, .timeout = 60)
+{
+  World *world = world_new ();
+
+  write_many (world);
+  run (world, "sleep 0.02; for f in $B/file*; do echo -n old >$f; done; rm $B/file1*");
+  open_site (world->b, NF_ROLE_REPLICA, world->dirs[1]);
+  open_site (world->a, NF_ROLE_PRIMARY, world->dirs[0]);
+  reopen_as_often_as_wanted (world);
+  expect_equal (world);
+  expect_content (world, 1, "file0", "new");
+  world_free (world);
+}
+
+/* What somebody has done with a few files while nobody looked is none of this. */
+Test (backup, some_work_behind_the_proxy_isnt_one, .timeout = 60)
+{
+  World *world = world_new ();
+
+  write_many (world);
+  run (world, "sleep 0.02; echo -n mine >$A/file3; rm $A/file4");
+  open_site (world->a, NF_ROLE_PRIMARY, world->dirs[0]);
+  cr_assert_not (nf_share_is_recovering (world->a->share));
+  expect_content (world, 0, "file3", "mine");
+  world_free (world);
+}
+
 /* A new share has members that know nothing: nothing is restored. */
 Test (backup, a_new_share_isnt_one, .timeout = 60)
 {
