@@ -3,6 +3,7 @@
 
 #include "sync/check-private.h"
 #include "sync/replica-internal.h"
+#include "sync/restore.h"
 #include "sync/source.h"
 
 #include <errno.h>
@@ -145,6 +146,8 @@ subscribed (NfReplica *replica, const NfMsg *msg)
     {
       reason = nf_slice_dup (msg->subscribed.reason);
       nf_replica_trouble (replica, reason);
+      if (replica->share->restore)
+        nf_restore_refused (replica->share->restore);
       nf_replica_retry_later (replica);
       return FALSE;
     }

@@ -20,6 +20,9 @@
 /* … one that isn't there, after this: it has what isn't here. */
 #define GONE_MS (10 * 60 * 1000)
 
+/* A source that says so often that it can't give anything isn't one. */
+#define REFUSALS_MAX 2
+
 /* Paths that are named if something couldn't be taken back. */
 #define LEFT_SHOWN 10
 
@@ -40,6 +43,7 @@ struct NfRestore
   gboolean strange;     /* the data may be anybody's */
   gboolean chosen;
   gboolean gone; /* the source is cut off */
+  gint refusals; /* atomic: of the source, one after the other */
   gboolean over;
   NfPosition target;       /* where the source stands */
   GHashTable *own;         /* of fid; not changed any more when there is a source */
@@ -514,6 +518,23 @@ nf_restore_peer_up (NfRestore *restore, const char *site, const NfHelloShare *th
 }
 
 void
+nf_restore_refused (NfRestore *restore)
+{
+  g_atomic_int_inc (&restore->refusals);
+}
+
+/* With the lock. Another site, or none. */
+static void
+do_without_source (NfRestore *restore)
+{
+  g_message ("share %s: %s can't give what may be lost", restore->share->conf.name,
+             restore->share->conf.primary);
+  g_atomic_int_set (&restore->refusals, 0);
+  forget (restore, restore->share->conf.primary);
+  choose (restore);
+}
+
+void
 nf_restore_peer_down (NfRestore *restore, const char *site)
 {
   pthread_mutex_lock (&restore->lock);
@@ -570,7 +591,9 @@ look (gpointer data)
     choose (restore);
   else if (!restore->over && restore->chosen)
     {
-      if (is_in_step (restore->share->replica, restore->target.seq))
+      if (g_atomic_int_get (&restore->refusals) >= REFUSALS_MAX)
+        do_without_source (restore);
+      else if (is_in_step (restore->share->replica, restore->target.seq))
         end (restore, NF_RESTORE_DONE);
       else if (is_stuck (restore, now_ms))
         end (restore, NF_RESTORE_MIXED);

@@ -45,6 +45,8 @@ void nf_restore_free (NfRestore *restore);
 /* Thread: any. */
 void nf_restore_peer_up (NfRestore *restore, const char *site, const NfHelloShare *theirs);
 void nf_restore_peer_down (NfRestore *restore, const char *site);
+/* The source can't give anything now. Thread: any. */
+void nf_restore_refused (NfRestore *restore);
 /* The source hasn't got FID's content, or FID, either: it stays as it is here, and is said to the others. */
 void nf_restore_keep (NfRestore *restore, NfFid fid);
 /* What our own journal names after the source's position is our own, and never taken from there: an object's content and

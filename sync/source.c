@@ -33,6 +33,8 @@ stand_still (NfReplica *replica, NfPosition *ret_position)
     why = "this site isn't in step itself";
   else if (!nf_replica_finish_all (replica))
     why = "this site isn't ready yet";
+  else if (!nf_replica_knows_names (replica)) /* the ops have told of what never came here */
+    why = "this site isn't in step itself";
   else
     replica->frozen = TRUE;
   *ret_position = replica->received;
