@@ -94,8 +94,12 @@ nf_reconcile_forget_lost (NfReplica *replica, NfFid fid)
   int err = nf_index_remove (share->index, fid);
   nf_tree_forget (share->tree, fid); /* a directory that was removed may be open still */
   for (guint i = 0; err == 0 && i < parents->len; i++)
-    err = nf_index_set_suspect (share->index, g_array_index (parents, NfFid, i), NF_SUSPECT_NAMES,
-                                0);
+    {
+      err = nf_index_set_suspect (share->index, g_array_index (parents, NfFid, i), NF_SUSPECT_NAMES,
+                                  0);
+      if (err == -ENOENT) /* that has been forgotten before */
+        err = 0;
+    }
   if (err != 0)
     nf_index_abort (share->index);
   else

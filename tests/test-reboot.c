@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "sync/boot.h"
+#include "sync/index.h"
 #include "tests/sim.h"
 
 /* The replica "b" loses power: what had been changed since its last checkpoint is compared, and the rest is not. */
@@ -220,6 +221,29 @@ Test (reboot, twice, .timeout = 60)
   cr_assert_eq (waitpid (pid, &status, 0), pid);
   open_both (world, 3, "00000000-0000-0000-0000-00000000000c");
   cr_assert_leq (suspects (world), SUSPECTS_MAX, "%lu", (gulong)suspects (world));
+  expect_equal (world);
+  world_free (world);
+}
+
+/* What an index that went back may have: an object that is nowhere, in a directory that isn't known either. */
+Test (reboot, what_is_nowhere_is_forgotten, .timeout = 60)
+{
+  World *world = world_after_power_cut ();
+  g_autofree char *hidden = path_in (world, 1, ".nearfs");
+  g_autoptr (GError) error = NULL;
+
+  open_both (world, 2, BEFORE);
+  expect_equal (world);
+  nf_sim_close (world->b);
+  NfIndex *index = nf_index_open (hidden, "index", &error);
+  const NfObject lost = { .fid = 5000, .ident = { 999999, 1 }, .mode = S_IFREG };
+  cr_assert (index, "%s", error ? error->message : "?");
+  cr_assert_eq (nf_index_put (index, &lost), 0);
+  cr_assert_eq (nf_index_add_name (index, lost.fid, 4999, nf_slice_str ("x")), 0);
+  cr_assert_eq (nf_index_set_suspect (index, lost.fid, NF_SUSPECT_ATTR, 0), 0);
+  nf_index_close (index);
+  nf_sim_free (world->sim);
+  open_both (world, 3, BEFORE);
   expect_equal (world);
   world_free (world);
 }
