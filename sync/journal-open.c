@@ -69,6 +69,17 @@ nf_journal_remove_dir (int parent_fd, const char *name)
   return rc;
 }
 
+int
+nf_journal_set_aside (int parent_fd, const char *name)
+{
+  g_autofree char *aside = g_strconcat (name, ".damaged", NULL);
+  int rc = nf_journal_remove_dir (parent_fd, aside);
+
+  if (rc == 0 && renameat (parent_fd, name, parent_fd, aside) != 0)
+    rc = -errno;
+  return rc;
+}
+
 /* A restart puts a new directory in place of the old one in one step. What a crash leaves is the other of the two
  * under the second name. */
 static int
@@ -155,10 +166,10 @@ open_segments (NfJournal *journal, const GArray *seqs, GError **error)
         }
       if (rc != 0)
         {
-          g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED,
-                       "Journal %s: segment %016" G_GINT64_MODIFIER "x can't be read: %s",
-                       journal->name, first,
-                       rc == -EBADMSG ? "its header is damaged" : g_strerror (-rc));
+          g_set_error (
+              error, G_IO_ERROR, rc == -EBADMSG ? G_IO_ERROR_INVALID_DATA : G_IO_ERROR_FAILED,
+              "Journal %s: segment %016" G_GINT64_MODIFIER "x can't be read: %s", journal->name,
+              first, rc == -EBADMSG ? "its header is damaged" : g_strerror (-rc));
           return FALSE;
         }
       g_ptr_array_add (journal->segments, segment);
@@ -250,7 +261,8 @@ scan_from (NfJournal *journal, guint number, guint64 synced, GError **error)
         }
       if (rc != 0)
         {
-          g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED,
+          g_set_error (error, G_IO_ERROR,
+                       rc == -EBADMSG ? G_IO_ERROR_INVALID_DATA : G_IO_ERROR_FAILED,
                        "Journal %s: segment %016" G_GINT64_MODIFIER
                        "x is damaged at offset %" G_GUINT64_FORMAT ": %s",
                        journal->name, segment->header.before.seq + 1, offset, g_strerror (-rc));

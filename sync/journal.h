@@ -17,7 +17,7 @@ typedef struct
 } NfJournalLimits;
 
 /* Opens or creates the journal in directory NAME under DIRFD. A torn tail is cut at the last valid
- * record (and WARNING says how much); damage elsewhere is an error that says which segment and
+ * record (and WARNING says how much); damage elsewhere is an error (G_IO_ERROR_INVALID_DATA) that says which segment and
  * offset. If the journal is empty it begins after START. */
 NfJournal *nf_journal_open (int dirfd, const char *name, const NfJournalLimits *limits,
                             NfPosition start, GError **error);
@@ -33,6 +33,8 @@ int nf_journal_append (NfJournal *journal, NfRecord *record, NfPosition *ret_pos
 int nf_journal_append_bytes (NfJournal *journal, NfSlice bytes, NfPosition *ret_position);
 /* Makes all that was appended durable. Group commit: concurrent callers share one fdatasync. */
 int nf_journal_sync (NfJournal *journal);
+/* Of a journal that isn't open: gives it the name NAME.damaged, instead of one that has it. 0 or -errno. */
+int nf_journal_set_aside (int parent_fd, const char *name);
 /* Removes all of a journal that isn't open. 0 or -errno. */
 int nf_journal_remove_dir (int parent_fd, const char *name);
 

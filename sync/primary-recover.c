@@ -32,16 +32,22 @@
 /* Records read at the start for the request ids in them; a site has fewer calls under way. */
 #define ANSWERS_BACK 65536
 
-guint64
-nf_primary_get_meta (NfPrimary *primary, const char *key, guint64 otherwise)
+static guint64
+get_share_meta (NfShare *share, const char *key, guint64 otherwise)
 {
-  g_autoptr (GBytes) bytes = nf_index_get_meta (primary->share->index, key);
+  g_autoptr (GBytes) bytes = nf_index_get_meta (share->index, key);
   guint64 value;
 
   if (!bytes || g_bytes_get_size (bytes) != sizeof value)
     return otherwise;
   memcpy (&value, g_bytes_get_data (bytes, NULL), sizeof value);
   return GUINT64_FROM_LE (value);
+}
+
+guint64
+nf_primary_get_meta (NfPrimary *primary, const char *key, guint64 otherwise)
+{
+  return get_share_meta (primary->share, key, otherwise);
 }
 
 int
@@ -64,6 +70,19 @@ int
 nf_primary_raise_epoch (NfPrimary *primary, guint64 epoch)
 {
   return nf_primary_set_epoch (primary->share, MAX (primary->epoch, epoch));
+}
+
+int
+nf_primary_forget_journal (NfShare *share, NfPosition *ret_start)
+{
+  guint64 done = MAX (get_share_meta (share, "done", 0), get_share_meta (share, "clean", 0));
+  int err = nf_index_set_meta (share->index, "clean", NF_SLICE_NONE);
+
+  ret_start->epoch = get_share_meta (share, "epoch", 0);
+  ret_start->seq = MAX (done, get_share_meta (share, "durable", 0));
+  if (err == 0 && nf_restore_state (share) == NF_RESTORE_NONE)
+    err = nf_restore_set_state (share, NF_RESTORE_ALONE);
+  return err;
 }
 
 gboolean
@@ -383,8 +402,9 @@ nf_primary_recover (NfPrimary *primary, GError **error)
   if (err != 0)
     {
       /* Not by its own code: that something wasn't found isn't that the share isn't here. */
-      g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED, "Can't recover the share %s in %s: %s",
-                   share->conf.name, share->conf.dir, g_strerror (-err));
+      g_set_error (error, G_IO_ERROR, err == -EBADMSG ? G_IO_ERROR_INVALID_DATA : G_IO_ERROR_FAILED,
+                   "Can't recover the share %s in %s: %s", share->conf.name, share->conf.dir,
+                   g_strerror (-err));
       return FALSE;
     }
   primary->unshared = nf_primary_is_unshared (primary);

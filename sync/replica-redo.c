@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <gio/gio.h>
+
 #include "sync/checkpoint.h"
 #include "sync/restore.h"
 
@@ -369,8 +371,11 @@ nf_replica_recover (NfReplica *replica, GError **error)
 
   if (err == 0)
     return TRUE;
-  g_set_error (error, G_FILE_ERROR, g_file_error_from_errno (-err), "recover the replica in %s: %s",
-               replica->share->conf.dir, g_strerror (-err));
+  if (err == -EBADMSG)
+    g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA, "the journal is damaged");
+  else
+    g_set_error (error, G_FILE_ERROR, g_file_error_from_errno (-err),
+                 "recover the replica in %s: %s", replica->share->conf.dir, g_strerror (-err));
   return FALSE;
 }
 

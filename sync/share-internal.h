@@ -107,6 +107,8 @@ void nf_primary_free (NfPrimary *primary);
 int nf_primary_raise_epoch (NfPrimary *primary, guint64 epoch);
 /* The same, of a share that is still to be opened. */
 int nf_primary_set_epoch (NfShare *share, guint64 epoch);
+/* The journal of a share that is to be opened is no more: a new one begins after RET_START. 0 or -errno. */
+int nf_primary_forget_journal (NfShare *share, NfPosition *ret_start);
 /* Has no other site followed it since this directory came into use? */
 gboolean nf_primary_is_unshared (NfPrimary *primary);
 /* Another site follows. */

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <gio/gio.h>
+
 #include "sync/restore.h"
 #include "sync/source.h"
 
@@ -17,6 +19,7 @@
 /* A journal's segment: small enough that trimming follows the limits closely, large enough that a
  * segment's head costs nothing. */
 #define SEGMENT_BYTES (16 * 1024 * 1024)
+#define JOURNAL "journal"
 
 /* The primary's strands: one for each site and connection, so that one site's requests keep their
  * order and don't wait for another's. */
@@ -51,8 +54,22 @@ conf_clear (NfShareConf *conf)
   g_strfreev ((char **)conf->members);
 }
 
+/* Where a primary's journal goes on that has nothing any more: after all ops that this site knows of. For the others it is
+ * another history, so they compare; and what was under way when it ended is found by going through the tree. */
+static int
+begin_after_damage (NfShare *share, NfPosition *ret_start)
+{
+  int err = nf_journal_set_aside (nf_tree_hidden_fd (share->tree), JOURNAL);
+
+  *ret_start = (NfPosition){ 0 };
+  if (err == 0 && share->conf.role == NF_ROLE_PRIMARY)
+    err = nf_primary_forget_journal (share, ret_start);
+  return err;
+}
+
+/* DAMAGE: why the journal is no use; may be NULL. */
 static gboolean
-open_store (NfShare *share, GError **error)
+open_store (NfShare *share, const GError *damage, GError **error)
 {
   const NfShareConf *conf = &share->conf;
   NfTreeOptions options = { .personal = conf->personal, .mark = conf->create, .share = conf->id };
@@ -62,15 +79,24 @@ open_store (NfShare *share, GError **error)
     .segment_bytes = MIN (SEGMENT_BYTES, MAX (conf->journal_bytes / 8, 1024 * 1024)),
   };
 
+  NfPosition start = { 0 };
+
   share->tree = nf_tree_open (conf->dir, &options, error);
   if (!share->tree)
     return FALSE;
   share->index = nf_tree_index (share->tree);
   share->reserve = nf_reserve_new (nf_tree_hidden_fd (share->tree));
   if (nf_tree_is_anew (share->tree) != 0)
-    (void)nf_journal_remove_dir (nf_tree_hidden_fd (share->tree), "journal");
-  share->journal = nf_journal_open (nf_tree_hidden_fd (share->tree), "journal", &limits,
-                                    (NfPosition){ 0, 0, 0 }, error);
+    (void)nf_journal_remove_dir (nf_tree_hidden_fd (share->tree), JOURNAL);
+  int err = damage ? begin_after_damage (share, &start) : 0;
+  if (err != 0)
+    {
+      g_set_error (error, G_FILE_ERROR, g_file_error_from_errno (-err),
+                   "%s; and it can't be set aside: %s", damage->message, g_strerror (-err));
+      return FALSE;
+    }
+  share->journal
+      = nf_journal_open (nf_tree_hidden_fd (share->tree), JOURNAL, &limits, start, error);
   return share->journal != NULL;
 }
 
@@ -125,8 +151,8 @@ strand_free (gpointer data)
   nf_strand_free (data);
 }
 
-NfShare *
-nf_share_open (const NfShareConf *conf, NfHost *host, GError **error)
+static NfShare *
+open_once (const NfShareConf *conf, NfHost *host, const GError *damage, GError **error)
 {
   NfShare *share = g_new0 (NfShare, 1);
 
@@ -137,12 +163,32 @@ nf_share_open (const NfShareConf *conf, NfHost *host, GError **error)
   init_content_locks (share);
   share->strands = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, strand_free);
   share->opens = nf_opens_new (share);
-  if ((conf->dir && !open_store (share, error)) || !start_role (share, error))
+  if ((conf->dir && !open_store (share, damage, error)) || !start_role (share, error))
     {
       nf_share_close (share);
       return NULL;
     }
   return share;
+}
+
+NfShare *
+nf_share_open (const NfShareConf *conf, NfHost *host, GError **error)
+{
+  g_autoptr (GError) problem = NULL;
+  NfShare *share = open_once (conf, host, NULL, &problem);
+
+  if (share)
+    return share;
+  if (!g_error_matches (problem, G_IO_ERROR, G_IO_ERROR_INVALID_DATA))
+    {
+      g_propagate_error (error, g_steal_pointer (&problem));
+      return NULL;
+    }
+  /* The data is what counts, and that isn't in the journal. */
+  g_warning ("share %s: %s. That journal is set aside (%s/.nearfs/" JOURNAL
+             ".damaged), and what the sites have is compared. Is the disk in order?",
+             conf->name, problem->message, conf->dir);
+  return open_once (conf, host, problem, error);
 }
 
 static void

@@ -78,7 +78,7 @@ test_data += tests/sites/stage.sh tests/sites/load.sh tests/sites/material.sh te
 site_tests = tests/sites/fsck.sh tests/sites/none.sh tests/sites/programs.sh tests/sites/kill.sh tests/sites/order.sh \
 	tests/sites/badinput.sh tests/sites/random.sh tests/sites/fill.sh tests/sites/personal.sh \
 	tests/sites/maildir.sh tests/sites/bulk.sh tests/sites/cut.sh
-site_tests += tests/faults/power.sh tests/faults/points.sh tests/faults/eio.sh
+site_tests += tests/faults/power.sh tests/faults/points.sh tests/faults/eio.sh tests/faults/journal.sh
 test_data += tests/faults/disk.sh
 script_tests += $(site_tests)
 long_tests += $(site_tests)

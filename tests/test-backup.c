@@ -2,12 +2,14 @@
 #include "config.h"
 
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "sync/journal.h"
 #include "tests/sim.h"
 
 /* The primary's directory goes back to an earlier state, or loses its own: what "b" has is taken from there, and nothing is
@@ -182,6 +184,10 @@ world_free (World *world)
   g_free (world);
 }
 
+#define FLIP                                                                     \
+  "first=$(ls .nearfs/journal | sort | head -n 1); ls .nearfs/journal | wc -l; " \
+  "printf 'xxxx' | dd of=.nearfs/journal/$first bs=1 seek=8 conv=notrunc status=none"
+
 /* As a snapshot of the filesystem, or of the machine, goes back: with the same inodes. */
 #define GO_BACK                                                                              \
   "rm -rf $A/.nearfs/journal $A/.nearfs/index*; cp -a $K/.nearfs/journal $K/.nearfs/index* " \
@@ -312,6 +318,65 @@ Test (backup, some_work_behind_the_proxy_isnt_one, .timeout = 60)
   open_site (world->a, NF_ROLE_PRIMARY, world->dirs[0]);
   cr_assert_not (nf_share_is_recovering (world->a->share));
   expect_content (world, 0, "file3", "mine");
+  world_free (world);
+}
+
+/* Several segments, the first of which isn't one any more. */
+static void
+damage_journal (World *world, guint site)
+{
+  const NfJournalLimits limits
+      = { .max_bytes = 1 << 30, .max_age_ns = G_MAXINT64 / 2, .segment_bytes = 4096 };
+  g_autofree char *hidden = g_build_filename (world->dirs[site], ".nearfs", NULL);
+  g_autoptr (GError) error = NULL;
+  int fd = open (hidden, O_RDONLY | O_DIRECTORY);
+  NfJournal *journal = nf_journal_open (fd, "journal", &limits, (NfPosition){ 0 }, &error);
+  NfRecord record = { .kind = NF_OP_EPOCH };
+
+  cr_assert (journal, "%s", error ? error->message : "?");
+  record.epoch = nf_journal_last (journal).epoch;
+  for (guint i = 0; i < 200; i++)
+    cr_assert_eq (nf_journal_append (journal, &record, NULL, NULL), 0);
+  nf_journal_close (journal);
+  close (fd);
+  run (world, site == 0 ? "cd $A; " FLIP : "cd $B; " FLIP);
+}
+
+static void
+expect_set_aside (World *world, guint site)
+{
+  run (world,
+       site == 0 ? "test -d $A/.nearfs/journal.damaged" : "test -d $B/.nearfs/journal.damaged");
+}
+
+Test (backup, a_damaged_journal_of_a_primary_is_set_aside, .timeout = 60)
+{
+  World *world = world_new ();
+
+  live_on (world);
+  damage_journal (world, 0);
+  open_site (world->a, NF_ROLE_PRIMARY, world->dirs[0]);
+  reopen_as_often_as_wanted (world);
+  expect_set_aside (world, 0);
+  expect_latest (world);
+  write_file (world, "later", "still works");
+  nf_sim_run (world->sim, 5000);
+  expect_equal (world);
+  world_free (world);
+}
+
+Test (backup, a_damaged_journal_of_a_replica_is_set_aside, .timeout = 60)
+{
+  World *world = world_new ();
+
+  live_on (world);
+  nf_sim_close (world->b);
+  damage_journal (world, 1);
+  open_site (world->b, NF_ROLE_REPLICA, world->dirs[1]);
+  open_site (world->a, NF_ROLE_PRIMARY, world->dirs[0]);
+  reopen_as_often_as_wanted (world);
+  expect_set_aside (world, 1);
+  expect_latest (world);
   world_free (world);
 }
 
