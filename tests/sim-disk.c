@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "tests/sim-disk.h"
+#include "tests/sim-eio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -209,6 +210,15 @@ nf_sim_disk_fill (NfSimDisk *disk, gboolean full)
     while (fallocate (fd, FALLOC_FL_KEEP_SIZE, lseek (fd, 0, SEEK_END), step) == 0)
       (void)ftruncate (fd, lseek (fd, 0, SEEK_END) + step);
   close (fd);
+}
+
+void
+nf_sim_disk_fail (NfSimDisk *disk, guint one_in, GRand *rand)
+{
+  struct stat st;
+
+  if (stat (disk->mountpoint, &st) == 0)
+    nf_sim_eio (st.st_dev, one_in, rand);
 }
 
 static int

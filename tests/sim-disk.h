@@ -24,5 +24,7 @@ void nf_sim_disk_come_back (NfSimDisk *disk);
 void nf_sim_disk_write_back (NfSimDisk *disk, GRand *rand);
 /* No room any more, or room again. */
 void nf_sim_disk_fill (NfSimDisk *disk, gboolean full);
+/* What writes to it fails by chance, once in ONE_IN; 0: no more. */
+void nf_sim_disk_fail (NfSimDisk *disk, guint one_in, GRand *rand);
 /* Empty, and on the disk. */
 void nf_sim_disk_clean (NfSimDisk *disk);

@@ -13,6 +13,7 @@
 
 #include "sync/check.h"
 #include "tests/sim-disk.h"
+#include "tests/sim-eio.h"
 #include "tests/sim-world.h"
 
 /* Histories: three sites live several lives, in each of which some are killed at some named step, by which some of the machines
@@ -42,8 +43,9 @@ typedef struct
 #define KIND_POWER (1u << 9)
 #define KIND_FULL (1u << 10)
 #define KIND_CLOCK (1u << 11)
-#define KINDS_DISK (KIND_POWER | KIND_FULL)
-#define KINDS_ALL (NF_DISTURB_ALL | KIND_KILL | KIND_POWER | KIND_FULL | KIND_CLOCK)
+#define KIND_EIO (1u << 12)
+#define KINDS_DISK (KIND_POWER | KIND_FULL | KIND_EIO)
+#define KINDS_ALL (NF_DISTURB_ALL | KIND_KILL | KIND_POWER | KIND_FULL | KIND_CLOCK | KIND_EIO)
 
 /* What failed once. */
 static const History found[] = {
@@ -97,7 +99,7 @@ typedef struct
   guint n_kept;
   guint64 next_id;
   guint victims; /* whose power went at the end of the life */
-  guint n_power, n_kills, n_full, n_clock, n_acked, n_synced, n_reads;
+  guint n_power, n_kills, n_full, n_clock, n_eio, n_acked, n_synced, n_reads;
 } Ledger;
 
 typedef struct
@@ -390,7 +392,7 @@ own_read (gpointer data, int status, const NfMsg *answer)
   chain->run->ledger->n_reads++;
   guint64 id = id_of (is.data, is.len);
   gboolean may_have_failed
-      = (chain->run->history.kinds & KIND_FULL)
+      = (chain->run->history.kinds & (KIND_FULL | KIND_EIO))
         || chain->cuts != nf_sim_cuts (chain->run->world->sim)
         || !nf_sim_connected (chain->run->world->sim, "a", nf_world_sites[chain->site]);
   /* That there is no room, or no link, is found out only after the write has returned. */
@@ -504,6 +506,7 @@ end (Run *run, guint clean)
 {
   Ledger *ledger = run->ledger;
 
+  ledger->n_eio += nf_sim_eio_count ();
   for (guint i = 0; i < ledger->n_kept; i++)
     lose (run, &ledger->kept[i], ledger->victims, clean);
   _exit (0);
@@ -581,10 +584,23 @@ set_clock (Run *run)
   run->ledger->n_clock++;
 }
 
+/* For a while some of what is written to a disk fails. */
+static void
+change_eio (Run *run)
+{
+  guint i = nf_world_chance (run->world, NF_WORLD_SITES);
+  guint one_in = nf_world_chance (run->world, 2) == 0 ? 2 + nf_world_chance (run->world, 30) : 0;
+
+  g_debug ("the disk of %s fails once in %u", nf_world_sites[i], one_in);
+  nf_sim_disk_fail (run->disks[i], one_in, run->rand);
+}
+
 static void
 disturb (Run *run)
 {
-  if ((run->history.kinds & KIND_FULL) && nf_world_chance (run->world, 6) == 0)
+  if ((run->history.kinds & KIND_EIO) && nf_world_chance (run->world, 6) == 0)
+    change_eio (run);
+  else if ((run->history.kinds & KIND_FULL) && nf_world_chance (run->world, 6) == 0)
     change_room (run);
   else if ((run->history.kinds & KIND_CLOCK) && nf_world_chance (run->world, 6) == 0)
     set_clock (run);
@@ -598,12 +614,13 @@ make_room (gpointer data, guint i)
   Run *run = data;
 
   nf_sim_disk_fill (run->disks[i], FALSE);
+  nf_sim_disk_fail (run->disks[i], 0, run->rand);
 }
 
 static void
 begin_life (Run *run, guint life)
 {
-  run->world->help = run->history.kinds & KIND_FULL ? make_room : NULL;
+  run->world->help = run->history.kinds & (KIND_FULL | KIND_EIO) ? make_room : NULL;
   run->world->help_data = run;
   run->rand = g_rand_new_with_seed (run->history.seed * 31 + life);
   run->chains = g_ptr_array_new ();
@@ -792,6 +809,7 @@ add_counts (Ledger *sum, const Ledger *ledger)
   sum->n_kills += ledger->n_kills;
   sum->n_full += ledger->n_full;
   sum->n_clock += ledger->n_clock;
+  sum->n_eio += ledger->n_eio;
   sum->n_acked += ledger->n_acked;
   sum->n_synced += ledger->n_synced;
   sum->n_reads += ledger->n_reads;
@@ -854,7 +872,7 @@ minimise (History *history, NfSimDisk **disks)
   while (smaller)
     {
       smaller = FALSE;
-      for (guint bit = 1; bit <= KIND_CLOCK; bit <<= 1)
+      for (guint bit = 1; bit <= KIND_EIO; bit <<= 1)
         {
           History tried = *history;
           tried.kinds &= ~bit;
@@ -959,10 +977,10 @@ main (void)
     fine = try_one (&history, have_disks ? disks : NULL, &sum);
   else
     g_error ("NF_HISTORY is SEED:LIVES:STEPS:KINDS");
-  printf ("%u histories%s: %u kills, %u power cuts, %u full disks, %u clock steps; "
+  printf ("%u histories%s: %u kills, %u power cuts, %u full disks, %u clock steps, %u EIO; "
           "%u files closed, %u fsynced, %u reads checked\n",
           n, have_disks ? "" : " (without disks of their own: no power cuts)", sum.n_kills,
-          sum.n_power, sum.n_full, sum.n_clock, sum.n_acked, sum.n_synced, sum.n_reads);
+          sum.n_power, sum.n_full, sum.n_clock, sum.n_eio, sum.n_acked, sum.n_synced, sum.n_reads);
   for (guint i = 0; i < NF_WORLD_SITES; i++)
     if (disks[i])
       nf_sim_disk_free (disks[i]);
