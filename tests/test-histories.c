@@ -19,7 +19,8 @@
 /* Histories: three sites live several lives, in each of which some are killed at some named step, by which some of the machines
  * may lose power, while the others live on. All the while:
  *
- *   G2  a document that is saved by rename is one version, at each site, whenever it is read
+ *   G2  a document that is saved by rename is one version, at each site, whenever it is read; and of two files that are
+ *       written one after the other, a site that is in step doesn't show the second ahead of the first
  *   G3  what a site has written it reads
  *   G4  what was fsynced is there for ever; what was closed, unless the primary's power went
  *   G5  the epoch that a site goes by never falls
@@ -111,6 +112,7 @@ typedef struct
   GRand *rand; /* for what isn't the simulator's */
   guint left;  /* steps to the end of this life */
   guint64 epochs[NF_WORLD_SITES];
+  gboolean in_turn; /* somebody writes the two files that go together */
   GPtrArray *chains;
   guint8 *buffer;
 } Run;
@@ -130,7 +132,8 @@ struct Chain
   guint64 id;
   guint32 len;
   gboolean sync;
-  guint cuts; /* of links, when it wrote */
+  guint64 seen; /* in the second of two files */
+  guint cuts;   /* of links, when it wrote */
   void (*go) (Chain *chain);
 };
 
@@ -428,12 +431,101 @@ write_own (Chain *chain)
     }
 }
 
+/* ---- one after the other (G2) ---- */
+
+/* At the primary, where a write that returns has been done. */
+static void
+write_in_turn (Chain *chain)
+{
+  Run *run = chain->run;
+
+  if (chain->step == 0)
+    {
+      chain->over = run->in_turn || run->world->sites[0]->dead;
+      chain->site = 0;
+      run->in_turn = TRUE;
+    }
+  if (chain->over)
+    return;
+  if (chain->status != 0 || chain->step == 6)
+    {
+      chain->over = TRUE;
+      run->in_turn = FALSE;
+      return;
+    }
+  switch (chain->step++ % 3)
+    {
+    case 0:
+      if (chain->step == 1)
+        chain->id = ++run->ledger->next_id;
+      chain_create (chain, chain->step == 1 ? "first" : "second");
+      break;
+    case 1:
+      chain_write (chain, sizeof chain->id);
+      break;
+    default:
+      /* A power cut may take the one and not the other, of what wasn't fsynced. */
+      chain_flush (chain, run->history.kinds & KIND_POWER);
+      break;
+    }
+}
+
+/* A site that catches up may have one file newer than another, and says so. */
+static gboolean
+is_in_step (const Chain *chain)
+{
+  NfShareStatus status;
+
+  nf_share_status (chain->run->world->sites[chain->site]->share, &status);
+  return chain->site == 0 || g_str_equal (status.state, "in step");
+}
+
+static void
+in_turn_read (gpointer data, int status, const NfMsg *answer)
+{
+  Chain *chain = data;
+
+  answered (data, status, NULL);
+  chain->over = !is_in_step (chain);
+  if (status != 0 || chain->over)
+    return;
+  NfSlice is = answer->answer.data;
+  guint64 id = id_of (is.data, is.len);
+  chain->run->ledger->n_reads++;
+  if (chain->step == 4 && id < chain->seen)
+    nf_world_fail ("G2: %s reads %" G_GUINT64_FORMAT
+                   " in the second file and then %" G_GUINT64_FORMAT " in the first",
+                   nf_world_sites[chain->site], chain->seen, id);
+  chain->seen = id;
+}
+
+static void
+read_in_turn (Chain *chain)
+{
+  chain->over = chain->over || chain->status != 0 || chain->step == 4;
+  if (chain->over)
+    return;
+  switch (chain->step++)
+    {
+    case 0:
+      chain_look_up (chain, "second");
+      break;
+    case 2:
+      chain_look_up (chain, "first");
+      break;
+    default:
+      chain_read (chain, sizeof chain->id + 1, in_turn_read);
+      break;
+    }
+}
+
 /* ---- one life ---- */
 
 static void
 begin_chain (Run *run)
 {
-  static void (*const kinds[]) (Chain *) = { keep, keep, save, read_document, write_own };
+  static void (*const kinds[]) (Chain *)
+      = { keep, keep, save, read_document, write_own, write_in_turn, read_in_turn };
 
   if (run->chains->len < CHAINS)
     chain_new (run, kinds[nf_world_chance (run->world, G_N_ELEMENTS (kinds))]);
@@ -446,7 +538,10 @@ chains_go_on (Run *run)
     {
       Chain *chain = run->chains->pdata[i - 1];
       if (run->world->sites[chain->site]->dead)
-        chain->over = TRUE; /* nobody is told; it may be answered yet, so it stays */
+        {
+          chain->over = TRUE; /* nobody is told; it may be answered yet, so it stays */
+          run->in_turn = run->in_turn && chain->go != write_in_turn;
+        }
       else if (!chain->waiting)
         chain->go (chain);
       if (chain->over)
@@ -624,6 +719,7 @@ begin_life (Run *run, guint life)
   run->world->help_data = run;
   run->rand = g_rand_new_with_seed (run->history.seed * 31 + life);
   run->chains = g_ptr_array_new ();
+  run->in_turn = FALSE;
   run->buffer = g_malloc (NF_WORLD_BIG + 1);
   nf_world_begin (run->world, run->history.seed * 100 + life);
 }
