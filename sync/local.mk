@@ -117,6 +117,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/serve.c \
 	sync/share-internal.h \
 	sync/share.c \
+	sync/share-calls.c \
+	sync/share-messages.c \
 	sync/share.h \
 	sync/source.c \
 	sync/source.h \

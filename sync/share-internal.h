@@ -11,7 +11,7 @@
 
 /* What the parts of a share know of each other. Who owns what:
  *
- *   share.c      opens and closes, sends each message and call to the part it is for
+ *   share.c      opens and closes; share-messages.c and share-calls.c send each message and call to the part it is for
  *   opens.c      open handles by fid: descriptors, holds of other sites, orphans
  *   reads.c      carries out the reading calls on the tree (primary and replica alike)
  *   primary.c    checks and carries out changes (with exec-*.c), answers other sites
