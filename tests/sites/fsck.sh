@@ -138,6 +138,25 @@ fsck 0 -n --content projects
 check_all 90
 step "what was done behind the primary's proxy is at all sites"
 
+# The same while it is down.
+site_stop london
+printf 'made while down\n' >"$there/behind/second"
+rm "$there/behind/file"
+fsck_at=london
+fsck 4 -n projects
+names behind/second foreign
+names behind/file removed
+fsck 1 -y projects
+"$NEARFS" status --config "$NF_TMP/london/site.conf" >/dev/null 2>&1 && fail 'the daemon that fsck started runs on'
+site_start london
+wait_in_step 60
+expect 'at nyc' "$(cat "$(at nyc)/behind/second")" 'made while down'
+[ ! -e "$(at nyc)/behind/file" ] || fail 'nyc has not followed'
+fsck 0 -n projects
+fsck_at=tokyo
+check_all 90
+step "and what was done while it was down"
+
 # The wrong things.
 fsck 16 --nonsense
 fsck 16 -n -y projects
