@@ -36,7 +36,10 @@ struct NfRestore
 {
   NfShare *share;
   NfLife *life;
-  char *nobody;         /* what conf.primary was: others may be reading it */
+  char *nobody; /* what conf.primary was: others may be reading it */
+  pthread_mutex_t
+      kept_lock;        /* innermost: taken with the replica's `work`, which is inner to `lock` */
+  GHashTable *kept;     /* of fid: what the source hasn't got either; guarded by kept_lock */
   pthread_mutex_t lock; /* guards what follows */
   GArray *candidates;   /* of Candidate: who has greeted */
   gboolean demanded;    /* by a member, not since the machine went down */
@@ -48,7 +51,6 @@ struct NfRestore
   NfPosition target;       /* where the source stands */
   GHashTable *own;         /* of fid; not changed any more when there is a source */
   GHashTable *own_names;   /* of nf_key_name() */
-  GHashTable *kept;        /* of fid: what the source hasn't got either */
   NfCheckpoint checkpoint; /* what hasn't been changed since then is on the disk as it was; … */
   GHashTable *changed;     /* … of fid: what the journal says has been. NULL: that isn't known */
   gint64 moved_ms;         /* the last progress, … */
@@ -195,12 +197,11 @@ nf_restore_demand (NfShare *share, const char *site, const NfHelloShare *theirs)
 void
 nf_restore_keep (NfRestore *restore, NfFid fid)
 {
-  pthread_mutex_lock (&restore->lock);
+  pthread_mutex_lock (&restore->kept_lock);
   g_hash_table_add (restore->kept, g_memdup2 (&fid, sizeof fid));
-  pthread_mutex_unlock (&restore->lock);
+  pthread_mutex_unlock (&restore->kept_lock);
 }
 
-/* With the lock. */
 static int
 set_kept (NfRestore *restore)
 {
@@ -208,9 +209,11 @@ set_kept (NfRestore *restore)
   GHashTableIter iter;
   gpointer key;
 
+  pthread_mutex_lock (&restore->kept_lock);
   g_hash_table_iter_init (&iter, restore->kept);
   while (g_hash_table_iter_next (&iter, &key, NULL))
     nf_buf_put_u64 (&buf, *(NfFid *)key);
+  pthread_mutex_unlock (&restore->kept_lock);
   return nf_index_set_meta (restore->share->index, "restore-kept", nf_buf_slice (&buf));
 }
 
@@ -658,6 +661,7 @@ nf_restore_new (NfShare *share)
     read_changed (restore);
   restore->moved_ms = host->monotonic_ms (host->data);
   pthread_mutex_init (&restore->lock, NULL);
+  pthread_mutex_init (&restore->kept_lock, NULL);
   share->conf.role = NF_ROLE_REPLICA;
   restore->nobody = (char *)share->conf.primary;
   restore->nobody[0] = '\0';
@@ -689,5 +693,6 @@ nf_restore_free (NfRestore *restore)
   if (restore->nobody != restore->share->conf.primary)
     g_free (restore->nobody);
   pthread_mutex_destroy (&restore->lock);
+  pthread_mutex_destroy (&restore->kept_lock);
   g_free (restore);
 }
