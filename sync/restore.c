@@ -364,6 +364,15 @@ believe_all (NfShare *share)
   return err;
 }
 
+static gboolean
+has_kept (NfRestore *restore)
+{
+  pthread_mutex_lock (&restore->kept_lock);
+  gboolean any = g_hash_table_size (restore->kept) > 0;
+  pthread_mutex_unlock (&restore->kept_lock);
+  return any;
+}
+
 /* With the lock. */
 static void
 end (NfRestore *restore, NfRestoreState state)
@@ -597,7 +606,8 @@ look (gpointer data)
       if (g_atomic_int_get (&restore->refusals) >= REFUSALS_MAX)
         do_without_source (restore);
       else if (is_in_step (restore->share->replica, restore->target.seq))
-        end (restore, NF_RESTORE_DONE);
+        /* What the source hadn't got may be whole at another site, and here it may not be: nobody may throw it away. */
+        end (restore, has_kept (restore) ? NF_RESTORE_MIXED : NF_RESTORE_DONE);
       else if (is_stuck (restore, now_ms))
         end (restore, NF_RESTORE_MIXED);
     }

@@ -13,9 +13,10 @@ typedef enum
 {
   NF_RESTORE_NONE = 0,
   NF_RESTORE_UNDER_WAY = 1,
-  NF_RESTORE_DONE = 2,     /* all that the source had is here */
-  NF_RESTORE_ALONE = 3,    /* there was nobody to take from */
-  NF_RESTORE_MIXED = 4,    /* the source was lost on the way: all sites have to compare */
+  NF_RESTORE_DONE = 2,  /* all that the source had is here */
+  NF_RESTORE_ALONE = 3, /* there was nobody to take from */
+  NF_RESTORE_MIXED
+  = 4, /* the source was lost on the way, or hadn't got all: all sites have to compare */
   NF_RESTORE_DEMANDED = 5, /* a member has been where this site hasn't */
   NF_RESTORE_STRANGE
   = 6, /* the data isn't what the state speaks of: what it has otherwise is kept */
