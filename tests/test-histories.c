@@ -487,8 +487,8 @@ in_turn_read (gpointer data, int status, const NfMsg *answer)
   Chain *chain = data;
 
   answered (data, status, NULL);
-  chain->over = !is_in_step (chain);
-  if (status != 0 || chain->over)
+  chain->over = status != 0 || !is_in_step (chain);
+  if (chain->over)
     return;
   NfSlice is = answer->answer.data;
   guint64 id = id_of (is.data, is.len);
