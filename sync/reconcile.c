@@ -386,7 +386,9 @@ compare (Item *item)
 
   if (!nf_index_get (replica->share->index, fid, &object))
     return -ESTALE;
-  gboolean all = reconcile->tree || item->found || (object.suspect & NF_SUSPECT_ATTR);
+  /* What gets its name here may be half of what an op was to make. */
+  gboolean all
+      = reconcile->tree || item->found || item->placed || (object.suspect & NF_SUSPECT_ATTR);
   if (S_ISREG (entry->attr.mode))
     err = compare_content (item, &object);
   if (err == 0 && all)
