@@ -348,6 +348,10 @@ switch_in (NfTransfers *transfers, NfTransfer *transfer, guint64 seq)
                  "the primary's",
                  replica->share->conf.name, path ? path : "a file", g_strerror (-err));
       err = nf_dirty_whole (replica->share, fid);
+      if (err == 0) /* its times may be those of what was written */
+        err = nf_index_set_suspect (replica->share->index, fid, NF_SUSPECT_ATTR, 0);
+      if (err == -ENOENT)
+        err = 0;
       if (err != 0)
         {
           nf_transfer_pause (transfers, transfer, err);
