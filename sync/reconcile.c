@@ -507,6 +507,8 @@ take_entry (NfReconcile *reconcile, const NfDirEntry *entry)
     err = leave_ours (&item);
   else if (err == 0)
     err = settle_item (&item);
+  if (err != 0) /* what has been done of it may show in its times */
+    (void)nf_index_set_suspect (share->index, fid, NF_SUSPECT_ATTR, 0);
   return shrug (reconcile, entry->name, err);
 }
 
