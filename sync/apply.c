@@ -147,6 +147,12 @@ nf_apply_range (int fd, NfRangeKind range, guint64 offset, guint64 length, NfSli
   return write_zeros (fd, offset, length);
 }
 
+static gint64
+mtime_of (const struct stat *st)
+{
+  return (gint64)st->st_mtim.tv_sec * G_GINT64_CONSTANT (1000000000) + st->st_mtim.tv_nsec;
+}
+
 static int
 apply_data (NfShare *share, const NfRecord *record, NfSlice bytes, guint flags)
 {
@@ -159,6 +165,7 @@ apply_data (NfShare *share, const NfRecord *record, NfSlice bytes, guint flags)
     return fd;
   int err = fstat (fd, &st) != 0 ? -errno : 0;
   guint64 before = err == 0 ? (guint64)st.st_size : 0;
+  NfAttr was = { .fid = record->fid, .mtime = err == 0 ? mtime_of (&st) : 0 };
   /* A file grows first, at once, and then gets its bytes, under the lock that readers take: a stat in between must not
    * see how far the kernel has come with a write that reaches over pages. */
   if (err == 0 && before < record->attr.size && ftruncate (fd, (off_t)record->attr.size) != 0)
@@ -171,8 +178,12 @@ apply_data (NfShare *share, const NfRecord *record, NfSlice bytes, guint flags)
   if (err == 0 && before != record->attr.size && fstat (fd, &st) == 0
       && (guint64)st.st_size != record->attr.size && ftruncate (fd, (off_t)record->attr.size) != 0)
     err = -errno;
-  if (err == 0 && !(flags & NF_APPLY_KEEP_MTIME))
-    err = nf_tree_set_attr (share->tree, record->fid, fd, NF_SET_MTIME, &record->attr);
+  /* Writing has set it to the present. */
+  if (err == 0)
+    err = nf_tree_set_attr (share->tree, record->fid, fd, NF_SET_MTIME,
+                            flags & NF_APPLY_KEEP_MTIME ? &was : &record->attr);
+  else if (was.mtime != 0)
+    (void)nf_tree_set_attr (share->tree, record->fid, fd, NF_SET_MTIME, &was);
   if (err == 0 && !(flags & NF_APPLY_OWN))
     {
       gboolean resized
