@@ -129,8 +129,9 @@ second=$!
 sleep 0.3
 at_least 'ping beside bulk' "$(perl "$dir/client.pl" "$port" ping)" 0 1000
 wait "$first" "$second"
+# Whoever begins later, on a busy machine, misses some of the other's time.
 at_least 'the slower of two times 1 MB at 1 MB/s' "$(sort -n "$dir/bulk1" "$dir/bulk2" | tail -1)" \
-  1900 16000
+  1700 16000
 ctl rate 0
 ctl delay 10
 at_least '64 MiB over 2 x 10 ms without limit' \
