@@ -16,6 +16,7 @@ static struct
 } failing[NF_SIM_EIO_DISKS];
 static guint n_failing;
 static guint count;
+static gboolean skipping;
 
 void
 nf_sim_eio (dev_t device, guint one_in, GRand *rand)
@@ -35,6 +36,12 @@ guint
 nf_sim_eio_count (void)
 {
   return count;
+}
+
+void
+nf_sim_skip_syncs (gboolean skip)
+{
+  skipping = skip;
 }
 
 /* Sets errno. */
@@ -66,13 +73,23 @@ fails (int fd)
     return fails (fd) ? -1 : __real_##name arguments; \
   }
 
+#define WRAP_SYNC(name)                       \
+  int __real_##name (int fd);                 \
+  int __wrap_##name (int fd);                 \
+  int __wrap_##name (int fd)                  \
+  {                                           \
+    if (fails (fd))                           \
+      return -1;                              \
+    return skipping ? 0 : __real_##name (fd); \
+  }
+
 // NOLINTBEGIN(bugprone-reserved-identifier): ld's names
 WRAP (ssize_t, pwrite, (int fd, const void *data, size_t n, off_t at), fd, (fd, data, n, at))
 WRAP (int, ftruncate, (int fd, off_t size), fd, (fd, size))
 WRAP (int, fallocate, (int fd, int mode, off_t at, off_t n), fd, (fd, mode, at, n))
-WRAP (int, fsync, (int fd), fd, (fd))
-WRAP (int, fdatasync, (int fd), fd, (fd))
-WRAP (int, syncfs, (int fd), fd, (fd))
+WRAP_SYNC (fsync)
+WRAP_SYNC (fdatasync)
+WRAP_SYNC (syncfs)
 WRAP (int, mkdirat, (int dir, const char *name, mode_t mode), dir, (dir, name, mode))
 WRAP (int, unlinkat, (int dir, const char *name, int flags), dir, (dir, name, flags))
 WRAP (int, renameat, (int dir, const char *name, int to, const char *new), dir,

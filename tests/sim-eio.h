@@ -13,3 +13,5 @@
 void nf_sim_eio (dev_t device, guint one_in, GRand *rand);
 /* How many have failed since the process began. */
 guint nf_sim_eio_count (void);
+/* From now on fsync() and its like do nothing: for disks that never lose power. */
+void nf_sim_skip_syncs (gboolean skip);

@@ -65,10 +65,13 @@ static const History found[] = {
   { 51150, 3, 300, 0xf07 }, { 492, 1, 60, 0x1f00 },   { 680, 1, 300, 0x1f00 },
 };
 
-/* NF_HISTORIES, and with NF_LONG=1. */
-#define COUNT 1000
+/* NF_HISTORIES, and with NF_LONG=1; as NF_JOBS workers, or one a processor. */
+#define COUNT 2500
 #define COUNT_LONG 100000
-#define EIO_EACH 4
+#define FAILURES_MAX 5
+/* Power cuts need a disk each, which is five times as dear as a directory: so many histories have them. */
+#define DISK_EACH 8
+#define EIO_EACH (2 * DISK_EACH)
 /* Nothing ever hangs. */
 #define LIFE_MAX_S 300
 #define DOC_LEN (20 * 1024)
@@ -104,6 +107,7 @@ typedef struct
   guint n_kept;
   guint64 next_id;
   guint victims; /* whose power went at the end of the life */
+  guint n_histories, n_failures;
   guint n_power, n_kills, n_full, n_clock, n_eio, n_acked, n_synced, n_reads;
 } Ledger;
 
@@ -913,6 +917,8 @@ add_counts (Ledger *sum, const Ledger *ledger)
   sum->n_acked += ledger->n_acked;
   sum->n_synced += ledger->n_synced;
   sum->n_reads += ledger->n_reads;
+  sum->n_histories += ledger->n_histories;
+  sum->n_failures += ledger->n_failures;
 }
 
 static gboolean
@@ -922,8 +928,11 @@ run_history (const History *history, NfSimDisk **disks, Ledger *sum)
   Run run = { .history = *history, .disks = disks };
   gboolean fine = TRUE;
 
+  if (!(history->kinds & KINDS_DISK))
+    disks = NULL;
   if (!disks)
     run.history.kinds &= ~KINDS_DISK;
+  nf_sim_skip_syncs (!disks);
   for (guint i = 0; disks && i < NF_WORLD_SITES; i++)
     dirs[i] = (char *)nf_sim_disk_dir (disks[i]);
   run.world = nf_world_alloc (disks ? dirs : NULL);
@@ -1000,11 +1009,13 @@ print_history (const char *text, const History *history)
   (void)fflush (stdout);
 }
 
-static gboolean
+static void
 try_one (const History *history, NfSimDisk **disks, Ledger *sum)
 {
+  sum->n_histories++;
   if (run_history (history, disks, sum))
-    return TRUE;
+    return;
+  sum->n_failures++;
   print_history ("FAILED:", history);
   if (!g_getenv ("NF_HISTORY"))
     {
@@ -1012,7 +1023,6 @@ try_one (const History *history, NfSimDisk **disks, Ledger *sum)
       minimise (&smaller, disks);
       print_history ("as small as it gets:", &smaller);
     }
-  return FALSE;
 }
 
 static guint
@@ -1037,55 +1047,99 @@ make_disks (NfSimDisk **disks)
   return TRUE;
 }
 
-static gboolean
-run_some (NfSimDisk **disks, Ledger *sum, guint *ret_n)
+/* Most are short: what goes wrong at all goes wrong soon. */
+static History
+history_of (guint32 seed)
+{
+  History history = { seed, 1 + seed % 4, seed % 10 == 0 ? 300 : 60, KINDS_ALL };
+
+  /* What fails in so many places leaves little else to be seen. */
+  if (seed % EIO_EACH != 0)
+    history.kinds &= ~KIND_EIO;
+  if (seed % DISK_EACH != 0)
+    history.kinds &= ~KINDS_DISK;
+  return history;
+}
+
+/* Each JOBSth, from the WORKERth on. */
+static void
+run_share_of (guint worker, guint jobs, NfSimDisk **disks, Ledger *sum)
 {
   guint first = number ("NF_HISTORY_FIRST", 1);
   guint count = number ("NF_HISTORIES",
                         (number ("NF_LONG", 0) ? COUNT_LONG : COUNT) / number ("NF_SLOW", 1));
+
+  for (guint i = worker; i < G_N_ELEMENTS (found); i += jobs)
+    try_one (&found[i], disks, sum);
+  for (guint i = worker; i < count && sum->n_failures < FAILURES_MAX; i += jobs)
+    {
+      History history = history_of (first + i);
+      try_one (&history, disks, sum);
+    }
+}
+
+/* The one of NF_HISTORY, or a share of all. */
+static void
+work (guint worker, guint jobs, Ledger *sum)
+{
+  const char *one = g_getenv ("NF_HISTORY");
+  NfSimDisk *disks[NF_WORLD_SITES] = { 0 };
+  NfSimDisk **have = make_disks (disks) ? disks : NULL;
+  History history;
+
+  if (!have && worker == 0)
+    printf ("without disks of their own: no power cuts, full disks and EIO\n");
+  if (!one)
+    run_share_of (worker, jobs, have, sum);
+  else if (sscanf (one, "%u:%u:%u:%i", &history.seed, &history.lives, &history.steps,
+                   (int *)&history.kinds)
+           == 4)
+    try_one (&history, have, sum);
+  else
+    g_error ("NF_HISTORY is SEED:LIVES:STEPS:KINDS");
+  for (guint i = 0; i < NF_WORLD_SITES; i++)
+    if (disks[i])
+      nf_sim_disk_free (disks[i]);
+}
+
+static gboolean
+work_in_children (guint jobs, Ledger *sums)
+{
   gboolean fine = TRUE;
 
-  for (guint i = 0; i < G_N_ELEMENTS (found); i++)
-    fine = try_one (&found[i], disks, sum) && fine;
-  for (guint i = 0; i < count && fine; i++)
+  for (guint worker = 0; worker < jobs; worker++)
     {
-      /* Most are short: what goes wrong at all goes wrong soon. */
-      guint32 seed = first + i;
-      History history = { seed, 1 + seed % 4, seed % 10 == 0 ? 300 : 60, KINDS_ALL };
-      /* What fails in so many places leaves little else to be seen. */
-      if (seed % EIO_EACH != 0)
-        history.kinds &= ~KIND_EIO;
-      fine = try_one (&history, disks, sum);
+      pid_t pid = fork ();
+      if (pid < 0)
+        g_error ("can't fork: %s", g_strerror (errno));
+      if (pid == 0)
+        {
+          work (worker, jobs, &sums[worker]);
+          exit (0);
+        }
     }
-  *ret_n = count + (guint)G_N_ELEMENTS (found);
+  for (guint worker = 0; worker < jobs; worker++)
+    {
+      int status;
+      fine = wait (&status) > 0 && WIFEXITED (status) && WEXITSTATUS (status) == 0 && fine;
+    }
   return fine;
 }
 
 int
 main (void)
 {
-  const char *one = g_getenv ("NF_HISTORY");
-  NfSimDisk *disks[NF_WORLD_SITES] = { 0 };
-  gboolean have_disks = make_disks (disks);
+  guint jobs = g_getenv ("NF_HISTORY") ? 1 : number ("NF_JOBS", g_get_num_processors ());
+  Ledger *sums
+      = mmap (NULL, jobs * sizeof *sums, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  gboolean fine = work_in_children (jobs, sums);
   Ledger sum = { 0 };
-  History history;
-  gboolean fine;
-  guint n = 1;
 
-  if (!one)
-    fine = run_some (have_disks ? disks : NULL, &sum, &n);
-  else if (sscanf (one, "%u:%u:%u:%i", &history.seed, &history.lives, &history.steps,
-                   (int *)&history.kinds)
-           == 4)
-    fine = try_one (&history, have_disks ? disks : NULL, &sum);
-  else
-    g_error ("NF_HISTORY is SEED:LIVES:STEPS:KINDS");
-  printf ("%u histories%s: %u kills, %u power cuts, %u full disks, %u clock steps, %u EIO; "
-          "%u files closed, %u fsynced, %u reads checked\n",
-          n, have_disks ? "" : " (without disks of their own: no power cuts)", sum.n_kills,
-          sum.n_power, sum.n_full, sum.n_clock, sum.n_eio, sum.n_acked, sum.n_synced, sum.n_reads);
-  for (guint i = 0; i < NF_WORLD_SITES; i++)
-    if (disks[i])
-      nf_sim_disk_free (disks[i]);
-  return fine ? 0 : 1;
+  for (guint i = 0; i < jobs; i++)
+    add_counts (&sum, &sums[i]);
+  printf ("%u histories, %u failed: %u kills, %u power cuts, %u full disks, %u clock steps, "
+          "%u EIO; %u files closed, %u fsynced, %u reads checked\n",
+          sum.n_histories, sum.n_failures, sum.n_kills, sum.n_power, sum.n_full, sum.n_clock,
+          sum.n_eio, sum.n_acked, sum.n_synced, sum.n_reads);
+  return fine && sum.n_failures == 0 ? 0 : 1;
 }
