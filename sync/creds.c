@@ -62,8 +62,9 @@ start (void)
   state.started = TRUE;
   state.is_root = geteuid () == 0;
   state.own_fs = unshare (CLONE_FS) == 0;
-  state.fsgid = getegid ();
-  state.fsuid = geteuid ();
+  /* Not the process's: a thread begins with those of the one that has made it, between two calls. */
+  state.fsgid = (gid_t)setfsgid ((gid_t)-1);
+  state.fsuid = (uid_t)setfsuid ((uid_t)-1);
   if (state.own_fs)
     umask (OWN_UMASK);
   if (state.is_root)
