@@ -78,7 +78,17 @@ nf_node_unref (NfNode *node)
   g_assert (!node->handles);
   if (node->volume)
     nf_volume_unref (node->volume);
+  g_free (node->gone);
   g_free (node);
+}
+
+void
+nf_node_set_gone (NfNode *node, const NfAttr *attr)
+{
+  NfAttr *copy = g_memdup2 (attr, sizeof *attr);
+
+  if (!g_atomic_pointer_compare_and_exchange (&node->gone, NULL, copy))
+    g_free (copy);
 }
 
 static NfNode *

@@ -23,6 +23,8 @@ struct NfNode
   gsize parent;    /* number of the node in which it was last found, which may be gone; atomic */
   NfHandle *handles; /* open ones; guarded by the volume's lock, set atomically */
   gint detached;     /* atomic */
+  NfAttr *
+      gone; /* of a directory that was removed from here, for those who have it open; set once, atomically */
 };
 
 typedef struct NfNodes NfNodes;
@@ -37,6 +39,8 @@ NfNode *nf_nodes_lookup (NfNodes *nodes, NfVolume *volume, NfFid fid);
 void nf_nodes_forget (NfNodes *nodes, NfNode *node, guint64 n);
 /* A new reference, or NULL. */
 NfNode *nf_nodes_find (NfNodes *nodes, const NfVolume *volume, NfFid fid);
+/* The directory that NODE stands for was removed, and was like ATTR at the end. */
+void nf_node_set_gone (NfNode *node, const NfAttr *attr);
 NfNode *nf_node_ref (NfNode *node);
 void nf_node_unref (NfNode *node);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (NfNode, nf_node_unref)

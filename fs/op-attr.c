@@ -9,6 +9,20 @@
 /* Attributes, and the filesystem's own. */
 
 static void
+reply_getattr (NfRequest *request, int status, const NfMsg *answer)
+{
+  const NfAttr *gone = g_atomic_pointer_get (&request->node->gone);
+
+  if (status != -ESTALE || !gone)
+    {
+      nf_reply_attr (request, status, answer);
+      return;
+    }
+  NfMsg kept = { .type = NF_MSG_ANSWER, .answer.attr = *gone };
+  nf_reply_attr (request, 0, &kept);
+}
+
+static void
 op_getattr (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
   NfMount *mount = fuse_req_userdata (req);
@@ -27,7 +41,7 @@ op_getattr (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
       return;
     }
   call.getattr.fid = request->fid;
-  nf_request_call (request, &call, nf_reply_attr);
+  nf_request_call (request, &call, reply_getattr);
 }
 
 static gint64

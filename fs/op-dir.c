@@ -190,6 +190,14 @@ op_opendir (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
   (void)fuse_reply_err (req, ENOSYS);
 }
 
+/* Of a directory that is gone nothing has to reach the disk. */
+static void
+reply_synced (NfRequest *request, int status, const NfMsg *answer)
+{
+  (void)answer;
+  nf_reply_status (request, status == -ESTALE ? 0 : status);
+}
+
 static void
 op_fsyncdir (fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
@@ -198,7 +206,7 @@ op_fsyncdir (fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info
 
   (void)fi;
   if (request)
-    nf_request_flush (request, TRUE, datasync != 0, nf_reply_done);
+    nf_request_flush (request, TRUE, datasync != 0, reply_synced);
 }
 
 void

@@ -133,6 +133,20 @@ op_unlink (fuse_req_t req, fuse_ino_t parent, const char *name)
     nf_request_call (request, &call, nf_reply_done);
 }
 
+/* The answer tells of a directory that is gone with it. */
+static void
+reply_removed (NfRequest *request, int status, const NfMsg *answer)
+{
+  g_autoptr (NfNode) node
+      = status == 0 && answer->answer.attr.fid != NF_FID_NONE
+            ? nf_nodes_find (request->mount->nodes, request->volume, answer->answer.attr.fid)
+            : NULL;
+
+  if (node)
+    nf_node_set_gone (node, &answer->answer.attr);
+  nf_reply_status (request, status);
+}
+
 static void
 op_rmdir (fuse_req_t req, fuse_ino_t parent, const char *name)
 {
@@ -148,7 +162,7 @@ op_rmdir (fuse_req_t req, fuse_ino_t parent, const char *name)
   if (err != 0)
     nf_reply_status (request, err);
   else
-    nf_request_call (request, &call, nf_reply_done);
+    nf_request_call (request, &call, reply_removed);
 }
 
 static int
@@ -187,7 +201,7 @@ op_rename (fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newpa
   if (err != 0)
     nf_reply_status (request, err);
   else
-    nf_request_call (request, &call, nf_reply_done);
+    nf_request_call (request, &call, reply_removed);
 }
 
 void

@@ -171,6 +171,17 @@ needs_groups (NfMsgType type)
          && type != NF_MSG_FALLOCATE && type != NF_MSG_COPY;
 }
 
+void
+nf_request_add_groups (fuse_req_t req, NfCallHead *head)
+{
+  if (head->uid == 0)
+    return;
+  /* Of a caller who has more than fit, the first count; without /proc none do. */
+  G_STATIC_ASSERT (sizeof (gid_t) == sizeof head->groups[0]);
+  int n = fuse_req_getgroups (req, NF_GROUPS_MAX, head->groups);
+  head->n_groups = (guint32)CLAMP (n, 0, NF_GROUPS_MAX);
+}
+
 static void
 fill_call (fuse_req_t req, NfMsgType type, NfMsg *ret_call)
 {
@@ -183,12 +194,8 @@ fill_call (fuse_req_t req, NfMsgType type, NfMsg *ret_call)
   head->gid = ctx->gid;
   head->pid = (guint32)ctx->pid;
   head->umask = ctx->umask;
-  if (ctx->uid == 0 || !needs_groups (type))
-    return;
-  /* Of a caller who has more than fit, the first count; without /proc none do. */
-  G_STATIC_ASSERT (sizeof (gid_t) == sizeof head->groups[0]);
-  int n = fuse_req_getgroups (req, NF_GROUPS_MAX, head->groups);
-  head->n_groups = (guint32)CLAMP (n, 0, NF_GROUPS_MAX);
+  if (needs_groups (type))
+    nf_request_add_groups (req, head);
 }
 
 /* The share and fid that NODE is in, a new reference; NULL if it is a directory above the shares.

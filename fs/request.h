@@ -49,6 +49,8 @@ NfRequest *nf_request_begin (fuse_req_t req, fuse_ino_t ino, NfMsgType type, int
 /* The same through the handle in FI, or if FI is NULL some handle of INO's if there is one. */
 NfRequest *nf_request_begin_file (fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi,
                                   NfMsgType type, int synthetic, NfMsg *ret_call);
+/* The caller's groups, which calls on open files come without. */
+void nf_request_add_groups (fuse_req_t req, NfCallHead *head);
 /* Fills CALL for another call of a request that goes on. */
 void nf_request_next (NfRequest *request, NfMsgType type, NfMsg *ret_call);
 

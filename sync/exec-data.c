@@ -177,10 +177,13 @@ finish (NfExec *exec, Writing *writing, gsize written)
 static int
 write_nothing (NfExec *exec, Writing *writing, int err)
 {
-  /* The kernel sets the time before it looks for room. */
+  /* The kernel sets the time before it looks for room, but after it has looked at the offset. */
   const struct timespec times[2] = { { 0, UTIME_OMIT }, writing->before.st_mtim };
+  struct stat after;
 
-  (void)futimens (writing->fd, times);
+  if (fstat (writing->fd, &after) != 0 || after.st_mtim.tv_sec != times[1].tv_sec
+      || after.st_mtim.tv_nsec != times[1].tv_nsec)
+    (void)futimens (writing->fd, times);
   nf_exec_abort (exec, exec->seq);
   return err;
 }

@@ -335,3 +335,13 @@ nf_exec_judge (NfExec *exec, NfFid fid, int fd, int access_mask)
     nf_opens_set_judged (exec->share->opens, exec->site, fid);
   return err;
 }
+
+void
+nf_exec_tell_gone (NfExec *exec, const NfAttr *attr)
+{
+  NfAttr *told = &exec->answer->answer.attr;
+
+  *told = *attr;
+  told->nlink = 0;
+  told->ctime = exec->time;
+}

@@ -192,6 +192,8 @@ nf_exec_remove (NfExec *exec)
   if (err != 0)
     return err;
   err = remove_locked (exec, &removal);
+  if (err == 0 && is_dir)
+    nf_exec_tell_gone (exec, &removal.attr);
   nf_exec_end (exec);
   return err;
 }

@@ -352,6 +352,8 @@ nf_exec_rename (NfExec *exec)
   if (err != 0)
     return err;
   err = rename_locked (exec, &renaming);
+  if (err == 0 && displaces (&renaming) && is_dir (&renaming.to))
+    nf_exec_tell_gone (exec, &renaming.to.attr);
   if (renaming.from.dir)
     nf_tree_dir_put (exec->share->tree, renaming.from.dir);
   if (renaming.to.dir)

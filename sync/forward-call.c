@@ -6,6 +6,9 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+/* Far below the longest file of any filesystem. */
+#define NF_WRITE_FAR (G_GUINT64_CONSTANT (1) << 40)
+
 /* The object whose writes must have arrived before MSG may be sent; NF_FID_NONE if it doesn't
  * matter. For name changes it is the object that is named: data comes before names. */
 static NfFid
@@ -172,6 +175,13 @@ buffer_setattr (NfForward *forward, NfFile *file, const NfMsg *msg, GArray *due)
   nf_forward_pump_file (forward, msg->setattr.fid, due);
 }
 
+/* Whether a file may be as long as that is for the primary's filesystem to say, before the caller believes it. */
+static gboolean
+is_far_out (const NfMsg *write)
+{
+  return write->write.offset > NF_WRITE_FAR - write->write.data.len;
+}
+
 /* The hold that goes with a CREATE is counted when the file is opened, at once behind it. */
 void
 nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone done,
@@ -191,7 +201,8 @@ nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone
   gboolean down = !forward->up;
   if (nf_forward_given_up (forward) || forward->closing)
     nf_forward_due_add (due, done, data, -EHOSTUNREACH, 0);
-  else if (call->type == NF_MSG_WRITE && !(call->write.flags & NF_WRITE_APPEND))
+  else if (call->type == NF_MSG_WRITE && !(call->write.flags & NF_WRITE_APPEND)
+           && !is_far_out (call))
     call_write (forward, file, &msg, done, data, &id, due);
   else if (buffer)
     {

@@ -299,6 +299,8 @@ overlay_write (const NfPending *pending, NfAttr *attr)
   attr->size = MAX (attr->size, pending->msg->write.offset + pending->data->len);
   attr->mtime = MAX (attr->mtime, pending->msg->head.clock);
   attr->blocks = MAX (attr->blocks, 1);
+  if (pending->msg->write.flags & NF_WRITE_KILL_PRIV)
+    attr->mode &= ~(guint32)(S_ISUID | (attr->mode & S_IXGRP ? S_ISGID : 0));
 }
 
 void

@@ -98,7 +98,13 @@ nf_serve_open (NfServeJob *job, NfFid fid)
     return -ESTALE;
   int fd = nf_opens_fd (job->primary->share->opens, fid, FALSE);
 
-  return fd >= 0 ? fd : nf_exec_open (job->primary->share, fid, O_RDONLY);
+  if (fd >= 0)
+    return fd;
+  fd = nf_exec_open (job->primary->share, fid, O_RDONLY);
+  /* That a replica fetches something is nobody's access to it. Only the owner and root may ask for that. */
+  if (fd >= 0)
+    (void)fcntl (fd, F_SETFL, O_NOATIME);
+  return fd;
 }
 
 /* ---- turns ---- */

@@ -122,6 +122,10 @@ unit_tests += tests/test-unsynced
 tests_test_unsynced_SOURCES = tests/test-unsynced.c
 tests_test_unsynced_LDADD = $(SYNC_UNIT)
 
+unit_tests += tests/test-creds
+tests_test_creds_SOURCES = tests/test-creds.c
+tests_test_creds_LDADD = $(SYNC_UNIT)
+
 unit_tests += tests/test-pair
 tests_test_pair_SOURCES = tests/test-pair.c $(WORLD)
 tests_test_pair_LDADD = $(SYNC_UNIT)
@@ -253,3 +257,13 @@ tests_bench_primary_LDADD = $(SYNC_LIBS)
 unit_tests += tests/test-order
 tests_test_order_SOURCES = tests/test-order.c
 tests_test_order_LDADD = $(SYNC_UNIT)
+
+# The same calls on a disk and on the mounts, with the same outcome.
+check_PROGRAMS += tests/posix/nf-posix
+tests_posix_nf_posix_SOURCES = tests/posix/nf-posix.c tests/posix/nf-posix.h tests/posix/posix-names.c \
+	tests/posix/posix-files.c tests/posix/posix-random.c
+tests_posix_nf_posix_LDADD = $(GLIB_LIBS)
+script_tests += tests/posix/posix.sh
+long_tests += tests/posix/posix.sh
+test_data += tests/posix/names.calls tests/posix/data.calls tests/posix/attrs.calls tests/posix/users.calls \
+	tests/posix/locks.calls
