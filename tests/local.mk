@@ -264,6 +264,6 @@ tests_posix_nf_posix_SOURCES = tests/posix/nf-posix.c tests/posix/nf-posix.h tes
 	tests/posix/posix-files.c tests/posix/posix-random.c
 tests_posix_nf_posix_LDADD = $(GLIB_LIBS)
 script_tests += tests/posix/posix.sh
-long_tests += tests/posix/posix.sh
+long_tests += tests/posix/posix.sh tests/posix/stressors.sh
 test_data += tests/posix/names.calls tests/posix/data.calls tests/posix/attrs.calls tests/posix/users.calls \
 	tests/posix/locks.calls

@@ -111,8 +111,9 @@ wrong (const char *format, ...)
   va_list args;
 
   va_start (args, format);
-  (void)vfprintf (stderr, format, args);
-  (void)fputc ('\n', stderr);
+  g_autofree char *text = g_strdup_vprintf (format, args);
+  va_end (args);
+  (void)fprintf (stderr, "%s\n", text);
   exit (2);
 }
 

@@ -1,0 +1,44 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Public stressors at the primary's mount and at a replica's: stress-ng's filesystem class, fio with verification, dbench. What
+# fails there must fail on the disk, too.
+# shellcheck source=tests/sites/stage.sh
+. "$(dirname "$0")/../sites/stage.sh"
+
+for program in stress-ng fio dbench; do
+  command -v "$program" >/dev/null || fail "this test needs $program: apt-get install stress-ng fio dbench"
+done
+
+limit "$(long 1500 3600)"
+some_sites london nyc
+share projects /projects london nyc
+sites_up
+wait_in_step
+mkdir "$NF_TMP/disk"
+
+# failures DIRECTORY: the stressors that complain there.
+failures ()
+{
+  bounded 900 stress-ng --class filesystem --sequential 2 --timeout "$(long 1 5)" --verify --oomable \
+    --temp-path "$1" >"$NF_TMP/stress.log" 2>&1
+  sed -nE 's/.*(fail|error): *\[[0-9]+\] ([a-z-]+): (.*)/\2: \3/p' "$NF_TMP/stress.log" | sed -E 's/[0-9]+/N/g' | sort -u
+}
+
+failures "$NF_TMP/disk" >"$NF_TMP/disk.failures"
+for site in london nyc; do
+  mkdir "$(at "$site")/stress-$site"
+  failures "$(at "$site")/stress-$site" >"$NF_TMP/$site.failures"
+  step "stress-ng at $site: $(grep -c 'bogo\|dispatching' "$NF_TMP/stress.log") lines; complaints: $(wc -l <"$NF_TMP/$site.failures") (on the disk $(wc -l <"$NF_TMP/disk.failures"))"
+  comm -13 "$NF_TMP/disk.failures" "$NF_TMP/$site.failures" | sed 's/^/  only there: /'
+done
+
+for site in london nyc; do
+  mkdir "$(at "$site")/fio-$site"
+  bounded 300 fio --directory="$(at "$site")/fio-$site" --name=verify --rw=randrw --bs=512-64k --size=16m --numjobs=4 \
+    --verify=crc32c --verify_fatal=1 --do_verify=1 --fsync=64 --output="$NF_TMP/fio.log" ||
+    fail "fio at $site: $(grep -m 3 -i 'verify\|error' "$NF_TMP/fio.log")"
+  bounded 300 dbench -D "$(at "$site")" -t "$(long 10 60)" 4 >"$NF_TMP/dbench.log" 2>&1 ||
+    fail "dbench at $site: $(tail -n 3 "$NF_TMP/dbench.log")"
+  step "fio verifies, and dbench works at $site: $(tail -n 1 "$NF_TMP/dbench.log")"
+done
+check_all
