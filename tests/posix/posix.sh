@@ -2,6 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # As on the disk below: the calls of *.calls, and calls by chance, have the same results, errors and attributes on the disk and
 # at the mounts of the primary, of a replica and of a site without one. As a normal user, too, who has a proxy of his own.
+if [ "$(id -u)" -eq 0 ]; then
+  # shellcheck source=tests/sites/as-user.sh
+  . "$(dirname "$0")/../sites/as-user.sh"
+  run_as_user "$0" || exit
+fi
+
 # shellcheck source=tests/sites/stage.sh
 . "$(dirname "$0")/../sites/stage.sh"
 
@@ -45,6 +51,15 @@ for script in names data attrs users locks; do
 done
 unset SCRIPT
 [ "$differences" -eq 0 ] || fail "$differences of the scripts differ"
+
+if [ "$(id -u)" -ne 0 ]; then
+  # Special bits are recorded beside the files of a personal replica: the mounts are what is equal.
+  wait_in_step
+  mount_equal nyc projects
+  mount_equal ws projects
+  no_complaints
+  exit
+fi
 
 # Calls by chance, a process at each site at a time, each in its own directory.
 until_s=$((SECONDS + $(long 20 7000)))

@@ -4,21 +4,9 @@
 set -u
 
 if [ "$(id -u)" -eq 0 ]; then
-  : "${NF_BUILD:?}" "${NF_SRC:?}"
-  user=nftest$$
-  mode=$(stat -c %a /dev/fuse) || { echo 'FAILED: there is no /dev/fuse' >&2; exit 1; }
-  home=$(mktemp -d "${TMPDIR:-/tmp}/nearfs-home-XXXXXX")
-  trap 'chmod "$mode" /dev/fuse; userdel "$user" 2>/dev/null; rm -rf "$home"' EXIT
-  trap 'exit 143' TERM INT HUP
-  # A password that nothing matches: "*" isn't a locked account.
-  useradd -M -d "$home" -s /bin/bash -p '*' "$user" || exit 1
-  chown "$user" "$home"
-  # In containers only root may open it.
-  chmod 0666 /dev/fuse
-  setpriv --reuid "$user" --regid "$user" --init-groups --reset-env \
-    env TMPDIR="$home" NF_SRC="$NF_SRC" NF_BUILD="$NF_BUILD" NF_LONG="${NF_LONG:-0}" NF_KEEP=0 \
-    NF_SLOW="${NF_SLOW:-1}" LSAN_OPTIONS="${LSAN_OPTIONS:-}" PATH="$PATH" bash "$0" &
-  wait $!
+  # shellcheck source=tests/sites/as-user.sh
+  . "$(dirname "$0")/as-user.sh"
+  run_as_user "$0"
   exit
 fi
 
