@@ -66,7 +66,7 @@ static const History found[] = {
 };
 
 /* NF_HISTORIES, and with NF_LONG=1; as NF_JOBS workers, or one a processor. */
-#define COUNT 2500
+#define COUNT 3000
 #define COUNT_LONG 100000
 #define FAILURES_MAX 5
 /* Power cuts need a disk each, which is five times as dear as a directory: so many histories have them. */
@@ -1061,28 +1061,39 @@ history_of (guint32 seed)
   return history;
 }
 
-/* Each JOBSth, from the WORKERth on. */
+/* What the workers have in common. */
+typedef struct
+{
+  guint next; /* that nobody has taken yet, those of `found` first; atomic */
+  Ledger sums[];
+} Campaign;
+
+/* One after the other, as long as there are any: some take a hundred times as long as others. */
 static void
-run_share_of (guint worker, guint jobs, NfSimDisk **disks, Ledger *sum)
+run_some (Campaign *campaign, NfSimDisk **disks, Ledger *sum)
 {
   guint first = number ("NF_HISTORY_FIRST", 1);
   guint count = number ("NF_HISTORIES",
                         (number ("NF_LONG", 0) ? COUNT_LONG : COUNT) / number ("NF_SLOW", 1));
 
-  for (guint i = worker; i < G_N_ELEMENTS (found); i += jobs)
-    try_one (&found[i], disks, sum);
-  for (guint i = worker; i < count && sum->n_failures < FAILURES_MAX; i += jobs)
+  while (sum->n_failures < FAILURES_MAX)
     {
-      History history = history_of (first + i);
+      guint i = __atomic_fetch_add (&campaign->next, 1, __ATOMIC_RELAXED);
+      if (i >= G_N_ELEMENTS (found) + count)
+        return;
+      History history = i < G_N_ELEMENTS (found)
+                            ? found[i]
+                            : history_of (first + i - (guint)G_N_ELEMENTS (found));
       try_one (&history, disks, sum);
     }
 }
 
-/* The one of NF_HISTORY, or a share of all. */
+/* The one of NF_HISTORY, or some of all. */
 static void
-work (guint worker, guint jobs, Ledger *sum)
+work (Campaign *campaign, guint worker)
 {
   const char *one = g_getenv ("NF_HISTORY");
+  Ledger *sum = &campaign->sums[worker];
   NfSimDisk *disks[NF_WORLD_SITES] = { 0 };
   NfSimDisk **have = make_disks (disks) ? disks : NULL;
   History history;
@@ -1090,7 +1101,7 @@ work (guint worker, guint jobs, Ledger *sum)
   if (!have && worker == 0)
     printf ("without disks of their own: no power cuts, full disks and EIO\n");
   if (!one)
-    run_share_of (worker, jobs, have, sum);
+    run_some (campaign, have, sum);
   else if (sscanf (one, "%u:%u:%u:%i", &history.seed, &history.lives, &history.steps,
                    (int *)&history.kinds)
            == 4)
@@ -1103,7 +1114,7 @@ work (guint worker, guint jobs, Ledger *sum)
 }
 
 static gboolean
-work_in_children (guint jobs, Ledger *sums)
+work_in_children (Campaign *campaign, guint jobs)
 {
   gboolean fine = TRUE;
 
@@ -1114,7 +1125,7 @@ work_in_children (guint jobs, Ledger *sums)
         g_error ("can't fork: %s", g_strerror (errno));
       if (pid == 0)
         {
-          work (worker, jobs, &sums[worker]);
+          work (campaign, worker);
           exit (0);
         }
     }
@@ -1130,13 +1141,13 @@ int
 main (void)
 {
   guint jobs = g_getenv ("NF_HISTORY") ? 1 : number ("NF_JOBS", g_get_num_processors ());
-  Ledger *sums
-      = mmap (NULL, jobs * sizeof *sums, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  gboolean fine = work_in_children (jobs, sums);
+  Campaign *campaign = mmap (NULL, sizeof *campaign + jobs * sizeof *campaign->sums,
+                             PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  gboolean fine = work_in_children (campaign, jobs);
   Ledger sum = { 0 };
 
   for (guint i = 0; i < jobs; i++)
-    add_counts (&sum, &sums[i]);
+    add_counts (&sum, &campaign->sums[i]);
   printf ("%u histories, %u failed: %u kills, %u power cuts, %u full disks, %u clock steps, "
           "%u EIO; %u files closed, %u fsynced, %u reads checked\n",
           sum.n_histories, sum.n_failures, sum.n_kills, sum.n_power, sum.n_full, sum.n_clock,
