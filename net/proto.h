@@ -79,7 +79,7 @@ enum
 #define NF_FIELDS_SWITCH(F) F (u8, unused)
 
 #define NF_FIELDS_SUBSCRIBE(F) F (u64, share) F (pos, position) F (u8, want_data)
-#define NF_FIELDS_SUBSCRIBED(F) F (u64, share) F (pos, position) F (u8, verdict) F (text, reason)
+#define NF_FIELDS_SUBSCRIBED(F) F (u64, share) F (pos, position) F (u8, verdict) F (text, reason) F (u64, last)
 #define NF_FIELDS_OP(F) F (u64, share) F (data, record) F (data, data)
 #define NF_FIELDS_POSITION(F) F (u64, share) F (pos, position) F (u64, durable) F (u64, suspects) F (u8, state)
 #define NF_FIELDS_FETCH(F) F (u64, share) F (u64, id) F (u64, fid) F (u64, offset) F (u64, length)

@@ -198,6 +198,20 @@ apply_data (NfShare *share, const NfRecord *record, NfSlice bytes, guint flags)
   return err;
 }
 
+/* With the size the kernel sets the mtime to the present; what is known newer is put back. */
+static int
+apply_size (NfShare *share, int fd, const NfRecord *record)
+{
+  struct stat st;
+
+  if (fstat (fd, &st) != 0 || ftruncate (fd, (off_t)record->attr.size) != 0)
+    return -errno;
+  if (record->mask & NF_SET_MTIME)
+    return 0;
+  const NfAttr was = { .fid = record->fid, .mtime = mtime_of (&st) };
+  return nf_tree_set_attr (share->tree, record->fid, fd, NF_SET_MTIME, &was);
+}
+
 static int
 apply_attr (NfShare *share, const NfRecord *record, guint flags)
 {
@@ -214,8 +228,7 @@ apply_attr (NfShare *share, const NfRecord *record, guint flags)
       int fd = nf_apply_open (share, record->fid);
       if (fd < 0)
         return fd;
-      if (ftruncate (fd, (off_t)record->attr.size) != 0)
-        err = -errno;
+      err = apply_size (share, fd, record);
       (void)close (fd);
     }
   if (err == 0 && (mask & ~(guint32)NF_SET_SIZE))

@@ -258,6 +258,7 @@ send_subscribed (Subscriber *subscriber, NfPosition position, guint8 verdict, co
   msg.subscribed.position = position;
   msg.subscribed.verdict = verdict;
   msg.subscribed.reason = nf_slice_str (reason);
+  msg.subscribed.last = nf_journal_last (share->journal).seq;
   (void)share->host->send (share->host->data, subscriber->site, FALSE, &msg);
 }
 

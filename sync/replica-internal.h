@@ -104,10 +104,11 @@ struct NfReplica
   GHashTable *aborted; /* of seq, known to have had no effect */
   GHashTable *stamps;  /* fid → NfStamp */
   guint stamps_swept;  /* how many there were after the last sweep */
-  gboolean stamps_saved;   /* some are recorded with the position */
-  guint64 ahead_seq;       /* an answer has told of things here up to this op, … */
-  guint64 ahead_epoch;     /* … in this reign */
-  guint64 redo_upto;       /* the last life had dealt with ops up to here, … */
+  gboolean stamps_saved; /* some are recorded with the position */
+  guint64 last_seq;    /* the primary's when this site subscribed: what comes up to it is no news */
+  guint64 ahead_seq;   /* an answer has told of things here up to this op, … */
+  guint64 ahead_epoch; /* … in this reign */
+  guint64 redo_upto;   /* the last life had dealt with ops up to here, … */
   GHashTable *redo_undone; /* … but these */
   guint64 redo_end;        /* received in the last life */
   GArray *lost;            /* of NfFid: without a name, to be buried */

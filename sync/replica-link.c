@@ -154,6 +154,7 @@ subscribed (NfReplica *replica, const NfMsg *msg)
   replica->subscribed = TRUE;
   replica
       ->unpublished++; /* the primary is to know where this site stands, even if nothing is new */
+  replica->last_seq = msg->subscribed.last;
   set_connected (replica, msg->subscribed.position.epoch);
   nf_heal_start (replica->heal);
   return TRUE;

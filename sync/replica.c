@@ -97,6 +97,7 @@ state_of (NfReplica *replica)
   if (replica->share->index && nf_index_suspects (replica->share->index) > 0)
     return STATE_FILLING;
   return replica->undone.length > 0 || replica->loaded.seq < replica->received.seq
+                 || replica->received.seq < replica->last_seq
              ? STATE_CATCHING_UP
              : STATE_IN_STEP;
 }
