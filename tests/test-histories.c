@@ -67,7 +67,7 @@ static const History found[] = {
 };
 
 /* NF_HISTORIES, and with NF_LONG=1; as NF_JOBS workers, or one a processor. */
-#define COUNT 3000
+#define COUNT 2000
 #define COUNT_LONG 100000
 #define FAILURES_MAX 5
 /* Power cuts need a disk each, which is five times as dear as a directory: so many histories have them. */
