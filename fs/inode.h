@@ -23,8 +23,8 @@ struct NfNode
   gsize parent;    /* number of the node in which it was last found, which may be gone; atomic */
   NfHandle *handles; /* open ones; guarded by the volume's lock, set atomically */
   gint detached;     /* atomic */
-  NfAttr *
-      gone; /* of a directory that was removed from here, for those who have it open; set once, atomically */
+  /* Of a directory that was removed from here, for those who have it open; set once, atomically. */
+  NfAttr *gone;
 };
 
 typedef struct NfNodes NfNodes;

@@ -190,12 +190,14 @@ op_opendir (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
   (void)fuse_reply_err (req, ENOSYS);
 }
 
-/* Of a directory that is gone nothing has to reach the disk. */
+/* Of a directory that was removed from here nothing has to reach the disk. Any other that the primary doesn't know is lost. */
 static void
 reply_synced (NfRequest *request, int status, const NfMsg *answer)
 {
+  gboolean removed = g_atomic_pointer_get (&request->node->gone) != NULL;
+
   (void)answer;
-  nf_reply_status (request, status == -ESTALE ? 0 : status);
+  nf_reply_status (request, status == -ESTALE && removed ? 0 : status);
 }
 
 static void

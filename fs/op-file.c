@@ -135,10 +135,12 @@ op_write (fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t o
   if (!fi->writepage && (request->handle->flags & O_APPEND))
     call.write.flags |= NF_WRITE_APPEND;
   if (!fi->writepage && fuse_req_ctx (req)->uid != 0)
-    call.write.flags |= NF_WRITE_KILL_PRIV;
-  /* Whether the setgid bit stays depends on them, if the group may not execute it. */
-  if (g_atomic_int_get (&request->node->mode) & S_ISGID)
-    nf_request_add_groups (req, &call.head);
+    {
+      call.write.flags |= NF_WRITE_KILL_PRIV;
+      /* Whether the setgid bit stays depends on them, if the group may not execute it. */
+      if (g_atomic_int_get (&request->node->mode) & S_ISGID)
+        nf_request_add_groups (req, &call.head);
+    }
   nf_request_call (request, &call, reply_write);
 }
 

@@ -189,15 +189,6 @@ op_flush (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     nf_request_flush (request, FALSE, FALSE, nf_reply_done);
 }
 
-/* A file that is gone, and that only readers have open here, has nothing left to bring to a disk. */
-static void
-reply_synced (NfRequest *request, int status, const NfMsg *answer)
-{
-  (void)answer;
-  nf_reply_status (request,
-                   status == -ESTALE && !nf_handle_writable (request->handle) ? 0 : status);
-}
-
 static void
 op_fsync (fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
@@ -205,7 +196,7 @@ op_fsync (fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *f
   NfRequest *request = nf_request_begin_file (req, ino, fi, NF_MSG_FSYNC, EIO, &call);
 
   if (request)
-    nf_request_flush (request, TRUE, datasync != 0, reply_synced);
+    nf_request_flush (request, TRUE, datasync != 0, nf_reply_done);
 }
 
 void

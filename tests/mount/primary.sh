@@ -9,10 +9,10 @@ nearfs=$(realpath "$build/nearfs")
 build=$(realpath "$build")
 self=$(realpath "$0")
 
-# start: the daemon, with shares /work and /more, mounted on $mnt.
+# start: the daemon, with shares /docs and /more, mounted on $mnt.
 start ()
 {
-  mkdir -p "$home/mnt" "$home/work" "$home/more" "$home/run"
+  mkdir -p "$home/mnt" "$home/docs" "$home/more" "$home/run"
   chmod 700 "$home/run"
   mnt=$home/mnt
   cat > "$home/map" <<END
@@ -22,9 +22,9 @@ serial = 1
 [site here]
 ssh = none
 
-[share work]
-mount = /work
-local = here:$home/work
+[share docs]
+mount = /docs
+local = here:$home/docs
 
 [share more]
 mount = /up/more
@@ -125,7 +125,7 @@ check_tar ()
   mkdir "$home/out"
   check 'tar x on a local disk' tar -C "$home/out" -xf tree.tar
   same 'tar, on a local disk' "$home/out/tree" out/tree
-  same 'below the mount' "$home/work/at/out" out
+  same 'below the mount' "$home/docs/at/out" out
   check 'cp -a' cp -a out copy
   same 'cp -a' out copy
   is 'no more blocks than there are' "$(($(stat -c %b copy/tree/sparse) < 1000))" 1
@@ -139,7 +139,7 @@ check_acl ()
   is 'getfacl' "$(getfacl -cpn acl | grep -c 12345)" 2
   (umask 077 && touch acl/f && mkdir acl/d)
   is 'by the default ACL' "$(stat -c %a acl/f)" 660
-  is 'by the default ACL' "$(getfacl -cpn acl/f | grep 12345)" "$(getfacl -cpn "$home/work/at/acl/f" | grep 12345)"
+  is 'by the default ACL' "$(getfacl -cpn acl/f | grep 12345)" "$(getfacl -cpn "$home/docs/at/acl/f" | grep 12345)"
   is 'handed down' "$(getfacl -cpn acl/d | grep -c default:user:12345)" 1
   check 'chmod' chmod g-w acl/f
   is 'the mask' "$(getfacl -cpn acl/f | grep mask)" 'mask::r--'
@@ -184,13 +184,13 @@ check_parallel ()
   wait "${pids[@]}"
   is 'files' "$(ls par | wc -l)" 361
   is 'lines appended' "$(sort -u par/log | wc -l)" 360
-  is 'the same below' "$(ls "$home/work/at/par" | wc -l)" 361
+  is 'the same below' "$(ls "$home/docs/at/par" | wc -l)" 361
 }
 
 check_programs ()
 {
   pids=()
-  mkdir "$mnt/work/at" && cd "$mnt/work/at" || exit 1
+  mkdir "$mnt/docs/at" && cd "$mnt/docs/at" || exit 1
   check_vim
   check_make
   check_tar
@@ -207,13 +207,13 @@ run ()
   home=$dir/$(id -u)
   mkdir -p "$home"
   start
-  check 'the calls' "$build/tests/mount/nf-calls" "$mnt/work"
+  check 'the calls' "$build/tests/mount/nf-calls" "$mnt/docs"
   check_programs
-  is 'left over' "$(ls -A "$mnt/work")" at
-  rm -rf "$mnt/work/at"
-  is 'nothing is left' "$(ls -A "$home/work")" .nearfs
+  is 'left over' "$(ls -A "$mnt/docs")" at
+  rm -rf "$mnt/docs/at"
+  is 'nothing is left' "$(ls -A "$home/docs")" .nearfs
   check_fails 'a move into another share' 'cross-device' \
-    perl -e 'mkdir "$ARGV[0]/work/d"; rename "$ARGV[0]/work/d", "$ARGV[0]/up/more/d" or die $!' "$mnt"
+    perl -e 'mkdir "$ARGV[0]/docs/d"; rename "$ARGV[0]/docs/d", "$ARGV[0]/up/more/d" or die $!' "$mnt"
   stop
 }
 
