@@ -131,7 +131,7 @@ tests_test_pair_SOURCES = tests/test-pair.c $(WORLD)
 tests_test_pair_LDADD = $(SYNC_UNIT)
 
 unit_tests += tests/test-histories
-tests_test_histories_SOURCES = tests/test-histories.c tests/sim-disk.c tests/sim-disk.h tests/sim-eio.c tests/sim-eio.h $(WORLD)
+tests_test_histories_SOURCES = tests/test-histories.c tests/history.c tests/history.h tests/sim-disk.c tests/sim-disk.h tests/sim-eio.c tests/sim-eio.h $(WORLD)
 tests_test_histories_LDADD = $(SYNC_UNIT)
 # The calls that tests/sim-eio.c lets fail.
 tests_test_histories_LDFLAGS = $(AM_LDFLAGS) \
