@@ -34,7 +34,7 @@ static const NfHistory found[] = {
 };
 
 /* NF_HISTORIES, and with NF_LONG=1; as NF_JOBS workers, or one a processor. */
-#define COUNT 2000
+#define COUNT 1000
 #define COUNT_LONG 100000
 #define FAILURES_MAX 5
 /* Power cuts need a disk each, which is five times as dear as a directory: so many histories have them. */
