@@ -47,6 +47,13 @@ host_realtime_ns (gpointer data)
   return nf_clock_realtime_ns ();
 }
 
+static guint32
+host_random (gpointer data)
+{
+  (void)data;
+  return g_random_int ();
+}
+
 static gint64
 host_monotonic_ms (gpointer data)
 {
@@ -109,6 +116,7 @@ nf_daemon_init_host (NfDaemon *daemon)
     .redial = host_redial,
     .realtime_ns = host_realtime_ns,
     .monotonic_ms = host_monotonic_ms,
+    .random = host_random,
     .invalidate = host_invalidate,
     .telling = host_telling,
     .reopen = host_reopen,

@@ -90,7 +90,7 @@ gboolean
 nf_forward_told (NfForward *forward, guint64 reqid)
 {
   pthread_mutex_lock (&forward->lock);
-  gboolean told = reqid > forward->lost_upto;
+  gboolean told = reqid > forward->lost_upto && reqid < forward->calls.next_id;
   pthread_mutex_unlock (&forward->lock);
   return told;
 }

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define FIRST_ID_CHANCE_BITS 31
+
 /* Calls of this site that the primary carries out.
  *
  * A call is kept until its answer is here, and sent again with its id whenever the link is new; the
@@ -49,6 +51,16 @@ nf_forward_due_run (GArray *due)
   g_array_unref (due);
 }
 
+/* The primary takes an id that it knows for a call that comes once more, so those of former lives must not come again.
+ * The time keeps them growing, by which the primary forgets them; chance keeps them apart where a clock was set back. */
+static guint64
+first_id (NfHost *host)
+{
+  guint64 seconds = (guint64)host->realtime_ns (host->data) / 1000000000;
+
+  return seconds << FIRST_ID_CHANCE_BITS | host->random (host->data) >> (32 - FIRST_ID_CHANCE_BITS);
+}
+
 NfForward *
 nf_forward_new (NfShare *share)
 {
@@ -58,8 +70,7 @@ nf_forward_new (NfShare *share)
   forward->share = share;
   pthread_mutex_init (&forward->lock, NULL);
   pthread_cond_init (&forward->drained, NULL);
-  /* Ids must not come again after a restart: they begin with the time in microseconds. */
-  nf_pending_calls_init (&forward->calls, (guint64)host->realtime_ns (host->data) / 1000);
+  nf_pending_calls_init (&forward->calls, first_id (host));
   forward->lost_upto = forward->calls.next_id - 1;
   g_queue_init (&forward->stalled);
   forward->holds = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);

@@ -56,6 +56,7 @@ struct NfHost
   void (*redial) (gpointer data, const char *site);
   gint64 (*realtime_ns) (gpointer data);
   gint64 (*monotonic_ms) (gpointer data); /* CLOCK_BOOTTIME */
+  guint32 (*random) (gpointer data);      /* nobody else's, and another in each life */
   void (*invalidate) (gpointer data, NfShare *share, const NfInval *inval);
   /* Is there something that the kernel hasn't been told yet? When there is nothing any more nf_share_told() is called.
    * NULL without a mount. */

@@ -48,6 +48,13 @@ host_queued (gpointer data, const char *site, gboolean bulk)
   return 0;
 }
 
+static guint32
+host_random (gpointer data)
+{
+  (void)data;
+  return g_random_int ();
+}
+
 static gint64
 host_realtime (gpointer data)
 {
@@ -70,6 +77,7 @@ static NfHost host = {
   .send = host_send,
   .queued = host_queued,
   .realtime_ns = host_realtime,
+  .random = host_random,
   .monotonic_ms = host_realtime,
   .invalidate = host_invalidate,
 };

@@ -137,7 +137,8 @@ tests_test_histories_LDADD = $(SYNC_UNIT)
 tests_test_histories_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=pwrite,--wrap=ftruncate,--wrap=fallocate,--wrap=fsync,--wrap=fdatasync,--wrap=syncfs \
 	-Wl,--wrap=mkdirat,--wrap=unlinkat,--wrap=renameat,--wrap=renameat2,--wrap=linkat,--wrap=symlinkat \
-	-Wl,--wrap=openat
+	-Wl,--wrap=openat,--wrap=futimens,--wrap=utimensat,--wrap=fchmod,--wrap=fchownat,--wrap=chmod \
+	-Wl,--wrap=setxattr,--wrap=removexattr
 long_programs += tests/test-histories
 
 unit_tests += tests/test-blocked tests/test-segments

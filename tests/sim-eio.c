@@ -46,14 +46,10 @@ nf_sim_skip_syncs (gboolean skip)
 
 /* Sets errno. */
 static gboolean
-fails (int fd)
+fails_on (dev_t device)
 {
-  struct stat st;
-
-  if (n_failing == 0 || fd < 0 || fstat (fd, &st) != 0)
-    return FALSE;
   for (guint i = 0; i < n_failing; i++)
-    if (failing[i].device == st.st_dev && failing[i].one_in > 0
+    if (failing[i].device == device && failing[i].one_in > 0
         && g_rand_int_range (failing[i].rand, 0, (gint32)failing[i].one_in) == 0)
       {
         count++;
@@ -61,6 +57,22 @@ fails (int fd)
         return TRUE;
       }
   return FALSE;
+}
+
+static gboolean
+fails (int fd)
+{
+  struct stat st;
+
+  return n_failing > 0 && fd >= 0 && fstat (fd, &st) == 0 && fails_on (st.st_dev);
+}
+
+static gboolean
+fails_at (const char *path)
+{
+  struct stat st;
+
+  return n_failing > 0 && stat (path, &st) == 0 && fails_on (st.st_dev);
 }
 
 /* ---- what the linker puts in place of the calls (ld's --wrap) ---- */
@@ -83,6 +95,14 @@ fails (int fd)
     return skipping ? 0 : __real_##name (fd); \
   }
 
+#define WRAP_PATH(name, parameters, arguments)             \
+  int __real_##name parameters;                            \
+  int __wrap_##name parameters;                            \
+  int __wrap_##name parameters                             \
+  {                                                        \
+    return fails_at (path) ? -1 : __real_##name arguments; \
+  }
+
 // NOLINTBEGIN(bugprone-reserved-identifier): ld's names
 WRAP (ssize_t, pwrite, (int fd, const void *data, size_t n, off_t at), fd, (fd, data, n, at))
 WRAP (int, ftruncate, (int fd, off_t size), fd, (fd, size))
@@ -99,6 +119,16 @@ WRAP (int, renameat2, (int dir, const char *name, int to, const char *new, unsig
 WRAP (int, linkat, (int dir, const char *name, int to, const char *new, int flags), to,
       (dir, name, to, new, flags))
 WRAP (int, symlinkat, (const char *target, int dir, const char *name), dir, (target, dir, name))
+WRAP (int, futimens, (int fd, const struct timespec *times), fd, (fd, times))
+WRAP (int, utimensat, (int dir, const char *name, const struct timespec *times, int flags), dir,
+      (dir, name, times, flags))
+WRAP (int, fchmod, (int fd, mode_t mode), fd, (fd, mode))
+WRAP (int, fchownat, (int dir, const char *name, uid_t uid, gid_t gid, int flags), dir,
+      (dir, name, uid, gid, flags))
+WRAP_PATH (chmod, (const char *path, mode_t mode), (path, mode))
+WRAP_PATH (setxattr, (const char *path, const char *name, const void *value, size_t n, int flags),
+           (path, name, value, n, flags))
+WRAP_PATH (removexattr, (const char *path, const char *name), (path, name))
 
 int __real_openat (int dir, const char *name, int flags, ...);
 int __wrap_openat (int dir, const char *name, int flags, ...);

@@ -36,6 +36,9 @@ typedef struct
 struct NfSim
 {
   GRand *rand;
+  guint32 seed;
+  guint32
+      randoms; /* how often a share asked for chance: it gets none of ours, so that seeds keep their histories */
   gint64 now_ms;
   gint64 ticks; /* makes every reading of the clock another one */
   guint max_delay_ms;
@@ -141,6 +144,14 @@ host_redial (gpointer data, const char *to)
   (void)to;
 }
 
+static guint32
+host_random (gpointer data)
+{
+  NfSim *sim = ((NfSimSite *)data)->sim;
+
+  return (sim->seed + ++sim->randoms * 0x9E3779B9u) * 0x85EBCA6Bu;
+}
+
 static gint64
 host_realtime_ns (gpointer data)
 {
@@ -218,6 +229,7 @@ nf_sim_site (NfSim *sim, const char *name)
                          .redial = host_redial,
                          .realtime_ns = host_realtime_ns,
                          .monotonic_ms = host_monotonic_ms,
+                         .random = host_random,
                          .invalidate = host_invalidate,
                          .point = host_point };
   g_ptr_array_add (sim->sites, site);
@@ -531,6 +543,7 @@ nf_sim_new (guint32 seed)
   NfSim *sim = g_new0 (NfSim, 1);
 
   sim->rand = g_rand_new_with_seed (seed);
+  sim->seed = seed;
   sim->now_ms = 1000;
   sim->sites = g_ptr_array_new ();
   sim->lanes = g_ptr_array_new ();

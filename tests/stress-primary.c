@@ -185,6 +185,13 @@ host_redial (gpointer data, const char *site)
   (void)data, (void)site;
 }
 
+static guint32
+host_random (gpointer data)
+{
+  (void)data;
+  return g_random_int ();
+}
+
 static gint64
 host_realtime (gpointer data)
 {
@@ -214,6 +221,7 @@ static NfHost host = {
   .queued = host_queued,
   .redial = host_redial,
   .realtime_ns = host_realtime,
+  .random = host_random,
   .monotonic_ms = host_monotonic,
   .invalidate = host_invalidate,
 };
