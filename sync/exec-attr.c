@@ -233,12 +233,11 @@ correct (NfExec *exec, const Setting *setting, const NfAttr *after)
 {
   guint32 differs = nf_exec_differs (&setting->said, after, setting->recorded);
   NfRecord record = { .kind = NF_OP_XATTR, .fid = setting->fid, .removes = TRUE };
-  int err = 0;
 
   if (differs)
-    err = nf_exec_correct (exec, setting->fid, differs, after);
-  if (err != 0 || !setting->had_capability || has_capability (setting))
-    return err;
+    nf_exec_correct (exec, setting->fid, differs, after);
+  if (!setting->had_capability || has_capability (setting))
+    return 0;
   record.xname = nf_slice_str (CAPABILITY);
   return nf_exec_append (exec, &record, FALSE);
 }
@@ -255,7 +254,7 @@ abort_setting (NfExec *exec, const Setting *setting)
     return;
   guint32 mask = setting->recorded | nf_exec_differs (&setting->before, &after, 0);
   if (mask)
-    (void)nf_exec_correct (exec, setting->fid, mask, &after);
+    nf_exec_correct (exec, setting->fid, mask, &after);
 }
 
 static int

@@ -149,17 +149,16 @@ correct (NfExec *exec, Writing *writing)
   if (after.st_mode == writing->before.st_mode)
     return 0;
   writing->attr.mode = after.st_mode;
-  return nf_exec_correct (exec, writing->fid, NF_SET_MODE, &writing->attr);
+  nf_exec_correct (exec, writing->fid, NF_SET_MODE, &writing->attr);
+  return 0;
 }
 
 static void
 finish (NfExec *exec, Writing *writing, gsize written)
 {
-  struct timespec times[2] = { { 0, UTIME_OMIT }, nf_exec_timespec (writing->attr.mtime) };
-
-  (void)futimens (writing->fd, times); /* fails only where the write has failed, too */
   exec->answer->answer.value = written;
   exec->answer->answer.attr = writing->attr;
+  nf_exec_put_mtime (exec, writing->fd, writing->fid, writing->attr.mtime);
   if (!exec->site)
     return;
   NfInval inval = {
@@ -178,13 +177,13 @@ static int
 write_nothing (NfExec *exec, Writing *writing, int err)
 {
   /* The kernel sets the time before it looks for room, but after it has looked at the offset. */
-  const struct timespec times[2] = { { 0, UTIME_OMIT }, writing->before.st_mtim };
-  struct stat after;
+  NfAttr before, after;
 
-  if (fstat (writing->fd, &after) != 0 || after.st_mtim.tv_sec != times[1].tv_sec
-      || after.st_mtim.tv_nsec != times[1].tv_nsec)
-    (void)futimens (writing->fd, times);
+  nf_exec_attr (&writing->before, writing->fid, &before);
   nf_exec_abort (exec, exec->seq);
+  if (nf_tree_fstat (exec->share->tree, writing->fd, writing->fid, &after) != 0
+      || after.mtime != before.mtime)
+    nf_exec_put_mtime (exec, writing->fd, writing->fid, before.mtime);
   return err;
 }
 

@@ -232,12 +232,13 @@ nf_exec_differs (const NfAttr *said, const NfAttr *after, guint32 mask)
   return differs;
 }
 
-int
+void
 nf_exec_correct (NfExec *exec, NfFid fid, guint32 mask, const NfAttr *after)
 {
   NfRecord record = { .kind = NF_OP_ATTR, .fid = fid, .mask = mask, .attr = *after };
 
-  return nf_exec_append (exec, &record, FALSE);
+  if (nf_exec_append (exec, &record, FALSE) != 0)
+    nf_exec_say_late (exec, fid, mask);
 }
 
 int

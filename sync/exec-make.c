@@ -32,7 +32,8 @@ typedef struct
   NfFid fid;
   NfTreeDir *dir;
   int dir_fd;
-  int fd; /* of a file made by CREATE, or a directory; -1 */
+  int fd;          /* of a file made by CREATE, or a directory; -1 */
+  gboolean unmade; /* it was there for a moment */
   NfTreeStat stat;
 } Making;
 
@@ -42,6 +43,7 @@ parse (NfExec *exec, Making *making)
   const NfMsg *call = exec->call;
 
   making->fd = -1;
+  making->unmade = FALSE;
   switch (call->type)
     {
     case NF_MSG_CREATE:
@@ -157,7 +159,7 @@ unmake (const Making *making)
   return unlinkat (making->dir_fd, making->name, S_ISDIR (making->mode) ? AT_REMOVEDIR : 0);
 }
 
-/* The record's time on the object and its parent, and what it is now. */
+/* The record's time on the object, and what it is now. */
 static int
 settle (NfExec *exec, Making *making)
 {
@@ -171,9 +173,6 @@ settle (NfExec *exec, Making *making)
     rc = utimensat (making->dir_fd, making->name, times, AT_SYMLINK_NOFOLLOW);
   if (rc != 0)
     return -errno;
-  rc = nf_exec_set_times (making->dir_fd, G_MININT64, exec->time);
-  if (rc != 0)
-    return rc;
   return making->create
              ? nf_tree_statx (exec->share->tree, making->fd, "", &making->stat)
              : nf_tree_statx (exec->share->tree, making->dir_fd, making->name, &making->stat);
@@ -185,16 +184,15 @@ correct (NfExec *exec, const Making *making, const NfAttr *said)
 {
   guint32 differs = nf_exec_differs (said, &making->stat.attr, NF_SET_MTIME);
   char path[sizeof "/proc/self/fd//" + 20 + NF_NAME_LEN_MAX];
-  int err = 0;
 
   if (differs)
-    err = nf_exec_correct (exec, making->fid, differs, &making->stat.attr);
-  if (err != 0 || S_ISLNK (making->mode))
-    return err;
+    nf_exec_correct (exec, making->fid, differs, &making->stat.attr);
+  if (S_ISLNK (making->mode))
+    return 0;
   if (making->create && fgetxattr (making->fd, ACL_ACCESS, NULL, 0) < 0)
     return 0;
   g_snprintf (path, sizeof path, "/proc/self/fd/%d/%s", making->dir_fd, making->name);
-  err = nf_exec_correct_xattr (exec, making->fid, path, ACL_ACCESS);
+  int err = nf_exec_correct_xattr (exec, making->fid, path, ACL_ACCESS);
   if (err == 0 && S_ISDIR (making->mode))
     err = nf_exec_correct_xattr (exec, making->fid, path, ACL_DEFAULT);
   return err;
@@ -228,9 +226,12 @@ carry_out (NfExec *exec, Making *making, const NfAttr *said)
     {
       err = settle (exec, making);
       if (err == 0)
+        nf_exec_put_mtime (exec, making->dir_fd, making->parent, exec->time);
+      if (err == 0)
         err = correct (exec, making, said);
       if (err == 0)
         err = put_in_index (exec, making);
+      making->unmade = err != 0;
       if (err != 0 && unmake (making) != 0)
         nf_exec_broken (exec, "new object", err);
     }
@@ -238,15 +239,17 @@ carry_out (NfExec *exec, Making *making, const NfAttr *said)
   return err;
 }
 
-/* The first of the records appended since FROM; the rest corrects it. */
+/* SEQ is the first of its records; the rest corrects it. */
 static void
-abort_all (NfExec *exec)
+abort_making (NfExec *exec, const Making *making, guint64 seq)
 {
-  if (exec->n_seqs == 0)
+  if (g_atomic_int_get (&exec->primary->broken))
     return;
   /* Corrections concern an object that isn't there at any site, and do nothing. */
-  exec->seq = exec->seqs[0];
-  nf_exec_abort (exec, exec->seq);
+  exec->seq = seq;
+  nf_exec_abort (exec, seq);
+  if (making->unmade)
+    nf_exec_say_mtime (exec, making->dir_fd, making->parent);
 }
 
 static void
@@ -283,11 +286,12 @@ make (NfExec *exec, Making *making)
     err = append (exec, making, &said);
   if (err != 0)
     return err;
+  guint64 seq = exec->seq;
   err = carry_out (exec, making, &said);
   if (err == 0)
     answer (exec, making);
   else
-    abort_all (exec);
+    abort_making (exec, making, seq);
   if (making->fd >= 0)
     close (making->fd);
   return err;

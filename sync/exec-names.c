@@ -119,8 +119,7 @@ carry_out_removal (NfExec *exec, const Removal *removal)
   int err = call_unlink (exec, removal);
   if (err == 0)
     {
-      /* The parent's mtime is all that could fail, and the record says it to the others. */
-      (void)nf_exec_set_times (removal->dir_fd, G_MININT64, exec->time);
+      nf_exec_put_mtime (exec, removal->dir_fd, removal->parent, exec->time);
       drop_from_index (exec, removal);
     }
   nf_exec_changed (exec);
@@ -209,6 +208,7 @@ typedef struct
   NfObject object;
   int fd; /* O_PATH */
   int dir_fd;
+  gboolean undone; /* the name was there for a moment */
 } Linking;
 
 static int
@@ -272,14 +272,15 @@ link_in_index (NfExec *exec, const Linking *linking)
 }
 
 static int
-carry_out_link (NfExec *exec, const Linking *linking)
+carry_out_link (NfExec *exec, Linking *linking)
 {
   nf_exec_changing (exec);
   int err = call_link (exec, linking);
   if (err == 0)
     {
-      (void)nf_exec_set_times (linking->dir_fd, G_MININT64, exec->time);
+      nf_exec_put_mtime (exec, linking->dir_fd, linking->parent, exec->time);
       err = link_in_index (exec, linking);
+      linking->undone = err != 0;
       if (err != 0 && unlinkat (linking->dir_fd, linking->name, 0) != 0)
         nf_exec_broken (exec, "link", err);
     }
@@ -303,9 +304,12 @@ link_locked (NfExec *exec, Linking *linking)
   err = linking->fd < 0 ? linking->fd : append_link (exec, linking);
   if (err == 0)
     {
+      guint64 seq = exec->seq;
       err = carry_out_link (exec, linking);
-      if (err != 0 && exec->n_seqs > 0)
-        nf_exec_abort (exec, exec->seq);
+      if (err != 0 && !g_atomic_int_get (&exec->primary->broken))
+        nf_exec_abort (exec, seq);
+      if (linking->undone)
+        nf_exec_say_mtime (exec, linking->dir_fd, linking->parent);
     }
   if (err == 0)
     err = nf_tree_fstat (tree, linking->fd, linking->fid, &exec->answer->answer.attr);
@@ -324,6 +328,7 @@ nf_exec_link (NfExec *exec)
   linking.fid = exec->call->link.fid;
   linking.parent = exec->call->link.parent;
   linking.name_slice = exec->call->link.name;
+  linking.undone = FALSE;
   err = nf_exec_name (linking.parent, linking.name_slice, linking.name);
   if (err != 0)
     return err;

@@ -36,7 +36,7 @@ static void
 finish (NfExec *exec, int fd, guint64 offset, guint64 length, const NfAttr *attr)
 {
   nf_host_point (exec->share->host, "primary-executed");
-  (void)nf_exec_set_times (fd, G_MININT64, attr->mtime);
+  nf_exec_put_mtime (exec, fd, attr->fid, attr->mtime);
   exec->answer->answer.attr = *attr;
   nf_exec_inval (
       exec,
@@ -149,7 +149,7 @@ fallocate_locked (NfExec *exec, int fd)
       /* Space that was found before it ran out may have made the file longer. */
       if (fstat (fd, &st) == 0 && (guint64)st.st_size != former)
         (void)!ftruncate (fd, (off_t)former);
-      (void)nf_exec_set_times (fd, G_MININT64, former_mtime); /* the kernel may have set it */
+      nf_exec_put_mtime (exec, fd, fid, former_mtime); /* the kernel may have set it */
       return err;
     }
   finish (exec, fd, offset, length, &attr);
@@ -295,8 +295,8 @@ copy_locked (NfExec *exec, Copying *copying)
   guint64 done = call_copy (exec, copying, &err);
   if (done == 0 && copying->length > 0)
     {
-      (void)nf_exec_set_times (copying->to, G_MININT64, former_mtime);
       nf_exec_abort (exec, exec->seq);
+      nf_exec_put_mtime (exec, copying->to, fid, former_mtime);
       return err;
     }
   if (done < copying->length)

@@ -267,6 +267,16 @@ rename_in_index (NfExec *exec, const Renaming *renaming)
   return err;
 }
 
+static void
+put_mtimes (NfExec *exec, const Renaming *renaming)
+{
+  NfFid from = renaming->from.parent, to = renaming->to.parent;
+
+  nf_exec_put_mtime (exec, nf_tree_dir_fd (renaming->from.dir), from, exec->time);
+  if (from != to)
+    nf_exec_put_mtime (exec, nf_tree_dir_fd (renaming->to.dir), to, exec->time);
+}
+
 static int
 carry_out (NfExec *exec, const Renaming *renaming)
 {
@@ -274,9 +284,7 @@ carry_out (NfExec *exec, const Renaming *renaming)
   int err = call_rename (exec, renaming);
   if (err == 0)
     {
-      (void)nf_exec_set_times (nf_tree_dir_fd (renaming->from.dir), G_MININT64, exec->time);
-      if (renaming->from.parent != renaming->to.parent)
-        (void)nf_exec_set_times (nf_tree_dir_fd (renaming->to.dir), G_MININT64, exec->time);
+      put_mtimes (exec, renaming);
       int index_err = rename_in_index (exec, renaming);
       /* What was displaced is gone: there is no way back. */
       if (index_err != 0)

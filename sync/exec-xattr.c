@@ -115,7 +115,7 @@ change_opened (NfExec *exec, const Xattr *xattr)
   err = nf_tree_fstat (tree, xattr->fd, xattr->fid, &after);
   /* An ACL changes the mode with it. */
   if (err == 0 && after.mode != before.mode)
-    err = nf_exec_correct (exec, xattr->fid, NF_SET_MODE, &after);
+    nf_exec_correct (exec, xattr->fid, NF_SET_MODE, &after);
   exec->answer->answer.attr = after;
   return err;
 }

@@ -56,76 +56,6 @@ nf_exec_unlock (NfExec *exec)
 
 /* ---- the journal ---- */
 
-static int
-append_abort (NfPrimary *primary, gint64 time, guint64 seq, guint64 *ret_seq)
-{
-  NfRecord record = { .kind = NF_OP_ABORT, .epoch = primary->epoch, .time = time, .aborted = seq };
-  NfPosition position;
-  int err = nf_journal_append (primary->share->journal, &record, &position, NULL);
-
-  if (err == 0)
-    *ret_seq = position.seq;
-  return err;
-}
-
-/* How the range stands that LATE was to change and has changed in part. */
-static int
-append_range (NfPrimary *primary, gint64 time, const NfLate *late, guint64 *ret_seq)
-{
-  NfRecord record = { .kind = NF_OP_DATA, .epoch = primary->epoch, .time = time, .fid = late->fid };
-  NfPosition position = { 0 };
-
-  *ret_seq = 0;
-  if (nf_tree_stat (primary->share->tree, late->fid, &record.attr) != 0)
-    return 0; /* gone meanwhile */
-  record.offset = MIN (late->offset, record.attr.size);
-  record.length = MIN (late->end, record.attr.size) - record.offset;
-  int err = nf_journal_append (primary->share->journal, &record, &position, NULL);
-  *ret_seq = position.seq;
-  return err;
-}
-
-static int
-append_late_one (NfPrimary *primary, gint64 time, NfLate *late)
-{
-  guint64 seqs[2] = { late->aborted };
-  int err = 0;
-
-  if (late->fid != NF_FID_NONE)
-    {
-      guint64 seq;
-      err = append_range (primary, time, late, &seq);
-      if (err == 0 && seq != 0)
-        nf_order_done (primary->order, &seq, 1);
-      if (err == 0)
-        late->fid = NF_FID_NONE;
-    }
-  if (err == 0)
-    err = append_abort (primary, time, late->aborted, &seqs[1]);
-  if (err == 0)
-    nf_order_done (primary->order, seqs, 2);
-  return err;
-}
-
-/* What the journal had no room for. Until that is written, these ops hold the watermark, and nothing else is appended. */
-static int
-append_late (NfPrimary *primary, gint64 time)
-{
-  int err = 0;
-
-  pthread_mutex_lock (&primary->late_lock);
-  while (primary->late->len > 0 && err == 0)
-    {
-      err = append_late_one (primary, time,
-                             &g_array_index (primary->late, NfLate, primary->late->len - 1));
-      if (err == 0)
-        g_array_set_size (primary->late, primary->late->len - 1);
-    }
-  g_atomic_int_set (&primary->n_late, (gint)primary->late->len);
-  pthread_mutex_unlock (&primary->late_lock);
-  return err;
-}
-
 int
 nf_exec_append (NfExec *exec, NfRecord *record, gboolean asked)
 {
@@ -137,7 +67,7 @@ nf_exec_append (NfExec *exec, NfRecord *record, gboolean asked)
   if (G_UNLIKELY (g_atomic_int_get (&primary->broken)))
     return -EIO;
   if (G_UNLIKELY (g_atomic_int_get (&primary->n_late) > 0))
-    err = append_late (primary, exec->time);
+    err = nf_late_append (primary, exec->time);
   if (err != 0)
     return err;
   record->epoch = primary->epoch;
@@ -167,13 +97,18 @@ forget_seq (NfExec *exec, guint64 seq)
 static void
 abort_late (NfExec *exec, const NfLate *late)
 {
-  NfPrimary *primary = exec->primary;
-
-  pthread_mutex_lock (&primary->late_lock);
-  g_array_append_val (primary->late, *late);
-  g_atomic_int_set (&primary->n_late, (gint)primary->late->len);
-  pthread_mutex_unlock (&primary->late_lock);
+  nf_late_add (exec->primary, late);
   forget_seq (exec, late->aborted);
+}
+
+void
+nf_exec_say_late (NfExec *exec, NfFid fid, guint32 mask)
+{
+  NfLate late = { .held = exec->n_seqs > 0 ? exec->seqs[0] : 0, .fid = fid, .mask = mask };
+
+  if (late.held != 0)
+    forget_seq (exec, late.held);
+  nf_late_add (exec->primary, &late);
 }
 
 void
@@ -183,11 +118,11 @@ nf_exec_abort (NfExec *exec, guint64 aborted)
   NfLate late = { .aborted = aborted };
   guint64 seq;
 
-  g_assert (exec->n_seqs > 0 && exec->n_seqs < NF_EXEC_SEQS_MAX);
+  g_assert (exec->n_seqs < NF_EXEC_SEQS_MAX);
   nf_broadcast_aborted (primary->broadcast, aborted);
   if (exec->seq == aborted)
     exec->seq = 0;
-  if (append_abort (primary, exec->time, aborted, &seq) == 0)
+  if (nf_late_append_abort (primary, exec->time, aborted, &seq) == 0)
     exec->seqs[exec->n_seqs++] = seq;
   else
     abort_late (exec, &late);
@@ -277,11 +212,12 @@ nf_exec_end (NfExec *exec)
   g_assert (!exec->changing);
   nf_exec_flush (exec);
   nf_exec_unlock (exec);
-  if (!appended)
-    return;
-  save_watermark (primary);
-  nf_primary_checkpoint_soon (primary);
-  nf_broadcast_pump (primary->broadcast, NULL);
+  if (appended)
+    {
+      save_watermark (primary);
+      nf_primary_checkpoint_soon (primary);
+      nf_broadcast_pump (primary->broadcast, NULL);
+    }
   for (guint i = 0; exec->site && i < exec->n_invals; i++)
     host->invalidate (host->data, exec->share, &exec->invals[i]);
 }

@@ -33,7 +33,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/exec-attr.c \
 	sync/exec-data.c \
 	sync/exec-help.c \
-	sync/exec-make.c \
+	sync/exec-make.c sync/exec-mtime.c sync/late.c \
 	sync/exec-names.c \
 	sync/exec-range.c \
 	sync/exec-rename.c \

@@ -27,13 +27,16 @@ typedef struct NfAdopter NfAdopter;
 typedef struct NfServe NfServe;
 typedef struct NfWaits NfWaits;
 
-/* An op whose abort record couldn't be written yet; with FID, a range is to be said before as it stands. */
+/* An op whose abort record couldn't be written yet; with FID, a range is to be said before as it stands. Or, with
+ * MASK, attributes of FID, which the op at HELD has set: the next life redoes it if this one says nothing any more. */
 typedef struct
 {
   guint64 aborted;
+  guint64 held;
   NfFid fid;
   guint64 offset;
   guint64 end;
+  guint32 mask;
 } NfLate;
 
 struct NfPrimary
@@ -67,8 +70,9 @@ struct NfPrimary
   gint check_cancelled; /* atomic */
 
   pthread_mutex_t late_lock;
-  GArray *late; /* of NfLate; guarded by late_lock */
-  gint n_late;  /* atomic: its length */
+  GArray *late;      /* of NfLate; guarded by late_lock */
+  gboolean late_due; /* it is tried again soon; guarded by late_lock */
+  gint n_late;       /* atomic: its length */
 };
 
 /* Records appended by one change: its own, an abort, the corrections. */
@@ -145,8 +149,21 @@ gboolean nf_exec_still (NfExec *exec, NfFid parent, NfSlice name, NfFid fid, NfA
 /* 0, -ENOTEMPTY or another -errno. */
 int nf_exec_empty (NfExec *exec, NfFid dir);
 
+/* late.c. Appends what is late, as far as that can be done: 0 or the -errno that it ended with. Takes late_lock. */
+int nf_late_append (NfPrimary *primary, gint64 time);
+void nf_late_add (NfPrimary *primary, const NfLate *late);
+/* Appends that SEQ had no effect. */
+int nf_late_append_abort (NfPrimary *primary, gint64 time, guint64 seq, guint64 *ret_seq);
+
 /* Sets times of what FD is (O_PATH is enough) as root; G_MININT64 leaves one as it is. */
 int nf_exec_set_times (int fd, gint64 atime, gint64 mtime);
+/* Sets the mtime of FID, open as FD, that the record gives it; where that can't be done, or with SAY in any case, appends
+ * an op with what it is: exec->seq is that op's afterwards. Before the index is committed, or a kill in between leaves
+ * what no redo looks at. */
+void nf_exec_put_mtime (NfExec *exec, int fd, NfFid fid, gint64 mtime);
+void nf_exec_say_mtime (NfExec *exec, int fd, NfFid fid);
+/* Attributes in MASK are said before the next change. */
+void nf_exec_say_late (NfExec *exec, NfFid fid, guint32 mask);
 struct timespec nf_exec_timespec (gint64 ns);
 /* The mtime that a write gets: the origin's clock where that is near ours and doesn't run backwards. */
 gint64 nf_exec_mtime (const NfExec *exec, gint64 present);
@@ -158,8 +175,9 @@ typedef struct
 } NfProcPath;
 NfProcPath nf_exec_proc_path (int fd);
 
-/* What came out differs from what the record says: appends ATTR with what AFTER has of MASK. */
-int nf_exec_correct (NfExec *exec, NfFid fid, guint32 mask, const NfAttr *after);
+/* What came out differs from what the record says: appends ATTR with what AFTER has of MASK; if the journal has no room
+ * for it, before the next change. */
+void nf_exec_correct (NfExec *exec, NfFid fid, guint32 mask, const NfAttr *after);
 /* Which of mode, uid, gid (and, if in MASK, size and mtime) differ. */
 guint32 nf_exec_differs (const NfAttr *said, const NfAttr *after, guint32 mask);
 /* Appends XATTR with the present value of NAME on PATH, if it has it. */
