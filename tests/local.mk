@@ -33,6 +33,21 @@ NET_UNIT = $(NET_LIBS) $(CRITERION_LIBS)
 SYNC_UNIT = $(SYNC_LIBS) $(CRITERION_LIBS)
 FS_UNIT = $(FS_LIBS) $(CRITERION_LIBS)
 
+SIM = tests/sim.c tests/sim.h tests/sim-dir.c
+WORLD = $(SIM) tests/sim-world.c tests/sim-world.h
+
+# The first, since it takes longest, niced: the scripts with several sites mostly wait.
+unit_tests += tests/test-histories
+tests_test_histories_SOURCES = tests/test-histories.c tests/history.c tests/history.h tests/sim-disk.c tests/sim-disk.h tests/sim-eio.c tests/sim-eio.h $(WORLD)
+tests_test_histories_LDADD = $(SYNC_UNIT)
+# The calls that tests/sim-eio.c lets fail.
+tests_test_histories_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=pwrite,--wrap=ftruncate,--wrap=fallocate,--wrap=fsync,--wrap=fdatasync,--wrap=syncfs \
+	-Wl,--wrap=mkdirat,--wrap=unlinkat,--wrap=renameat,--wrap=renameat2,--wrap=linkat,--wrap=symlinkat \
+	-Wl,--wrap=openat,--wrap=futimens,--wrap=utimensat,--wrap=fchmod,--wrap=fchownat,--wrap=chmod \
+	-Wl,--wrap=setxattr,--wrap=removexattr
+long_programs += tests/test-histories
+
 script_tests += tests/layering.sh
 
 # The emulator of the link between two sites.
@@ -96,8 +111,6 @@ tests_test_pool_LDADD = $(FS_UNIT)
 tests_test_policy_SOURCES = tests/test-policy.c
 tests_test_policy_LDADD = $(FS_UNIT)
 
-SIM = tests/sim.c tests/sim.h tests/sim-dir.c
-WORLD = $(SIM) tests/sim-world.c tests/sim-world.h
 unit_tests += tests/test-replica
 tests_test_replica_SOURCES = tests/test-replica.c $(SIM)
 tests_test_replica_LDADD = $(SYNC_UNIT)
@@ -129,17 +142,6 @@ tests_test_creds_LDADD = $(SYNC_UNIT)
 unit_tests += tests/test-pair
 tests_test_pair_SOURCES = tests/test-pair.c $(WORLD)
 tests_test_pair_LDADD = $(SYNC_UNIT)
-
-unit_tests += tests/test-histories
-tests_test_histories_SOURCES = tests/test-histories.c tests/history.c tests/history.h tests/sim-disk.c tests/sim-disk.h tests/sim-eio.c tests/sim-eio.h $(WORLD)
-tests_test_histories_LDADD = $(SYNC_UNIT)
-# The calls that tests/sim-eio.c lets fail.
-tests_test_histories_LDFLAGS = $(AM_LDFLAGS) \
-	-Wl,--wrap=pwrite,--wrap=ftruncate,--wrap=fallocate,--wrap=fsync,--wrap=fdatasync,--wrap=syncfs \
-	-Wl,--wrap=mkdirat,--wrap=unlinkat,--wrap=renameat,--wrap=renameat2,--wrap=linkat,--wrap=symlinkat \
-	-Wl,--wrap=openat,--wrap=futimens,--wrap=utimensat,--wrap=fchmod,--wrap=fchownat,--wrap=chmod \
-	-Wl,--wrap=setxattr,--wrap=removexattr
-long_programs += tests/test-histories
 
 unit_tests += tests/test-blocked tests/test-segments
 tests_test_blocked_SOURCES = tests/test-blocked.c
