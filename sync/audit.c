@@ -18,6 +18,7 @@
  * confirmed before the other sites remove them, too. */
 #define LOST_MAX 1000
 #define LOST_PART 100 /* of all: 1 % */
+#define RATE_WAIT_MAX_MS 50
 
 typedef struct
 {
@@ -28,6 +29,7 @@ typedef struct
   GPtrArray *lost;
   GHashTable *changed; /* of fid: directories */
   int err;
+  gint64 begun_ms;
 } Audit;
 
 typedef struct
@@ -54,6 +56,23 @@ is_cancelled (Audit *audit)
       && g_atomic_int_get ((gint *)audit->options->cancelled))
     audit->err = -ECANCELED;
   return audit->err != 0;
+}
+
+/* Waits while more was looked at than the rate allows by now. No lock is held. */
+static void
+keep_to_rate (Audit *audit)
+{
+  NfHost *host = audit->primary->share->host;
+  guint64 rate = audit->options->rate;
+
+  while (rate != 0 && !is_cancelled (audit))
+    {
+      gint64 ms = host->monotonic_ms (host->data) - audit->begun_ms;
+      gint64 due_ms = (gint64)(audit->counts->entries * 1000 / rate);
+      if (due_ms <= ms)
+        return;
+      g_usleep ((gulong)MIN (due_ms - ms, RATE_WAIT_MAX_MS) * 1000);
+    }
 }
 
 static void
@@ -293,6 +312,7 @@ look_through (Audit *audit, NfFid dir)
     {
       NfListed *entry = nf_listing_at (&listing, i);
       NfSlice name = nf_listing_name (&listing, entry);
+      keep_to_rate (audit);
       audit->counts->entries++;
       err = entry->attr.fid == NF_FID_NONE ? look_at_foreign (audit, dir, name, entry)
                                            : look_at_known (audit, dir, name, entry);
@@ -538,10 +558,12 @@ nf_audit_lost_max (NfPrimary *primary)
 int
 nf_primary_audit (NfPrimary *primary, const NfAuditOptions *options, NfAuditCounts *counts)
 {
+  NfHost *host = primary->share->host;
   Audit audit = { .primary = primary, .options = options, .counts = counts };
   NfFid *fid;
 
   memset (counts, 0, sizeof *counts);
+  audit.begun_ms = host->monotonic_ms (host->data);
   g_queue_init (&audit.dirs);
   audit.changed = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   audit.lost = g_ptr_array_new_with_free_func (lost_free);

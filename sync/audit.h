@@ -20,6 +20,7 @@ typedef struct
   gboolean report_only;
   gint64
       newer_than; /* ctime in ns from which on content and attributes are said anew; G_MAXINT64: none */
+  guint64 rate;          /* entries looked at a second, at most; 0: as fast as it goes */
   guint64 max_lost;      /* with more names lost than this, none of them is taken for removed */
   const gint *cancelled; /* atomic, or NULL */
   void (*found) (gpointer data, NfAuditKind kind, const char *path); /* or NULL */

@@ -64,6 +64,7 @@ run (gpointer data)
           = { .path = check->path,
               .report_only = !check->options.repair,
               .newer_than = G_MAXINT64,
+              .rate = (check->options.rate + NF_CHECK_ENTRY_COST - 1) / NF_CHECK_ENTRY_COST,
               .max_lost = check->options.allow_delete ? G_MAXUINT64 : nf_audit_lost_max (primary),
               .cancelled = &primary->check_cancelled,
               .found = found,

@@ -133,6 +133,12 @@ wait_in_step 60
 expect 'at tokyo' "$(cat "$(at tokyo)/behind/file")" 'made behind'
 [ ! -e "$(at nyc)/large" ] && [ -e "$(at nyc)/many-moved/08" ] || fail 'nyc has not followed'
 fsck 0 -n projects
+# Two seconds' worth of entries take no less.
+entries=$(find "$there" -mindepth 1 -not -path '*/.nearfs*' | wc -l)
+began=${EPOCHREALTIME/[.,]/}
+fsck 0 -n --rate="$(perl -e 'printf "%.4f", $ARGV[0] / 2000' "$entries")" projects
+took=$((${EPOCHREALTIME/[.,]/} - began))
+[ "$took" -ge 1800000 ] || fail "at a rate of $entries in two seconds they took $took us"
 fsck_at=tokyo
 fsck 0 -n --content projects
 check_all 90
