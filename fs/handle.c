@@ -38,6 +38,8 @@ nf_handle_unref (NfHandle *handle)
     return;
   if (handle->file)
     nf_file_close (handle->file);
+  if (handle->owners)
+    g_array_unref (handle->owners);
   nf_node_unref (handle->node);
   g_free (handle);
 }
@@ -75,13 +77,88 @@ wait_closed (NfVolume *volume, NfHandle *handle)
   pthread_mutex_unlock (&volume->lock);
 }
 
+/* ---- locks ---- */
+
+static gint
+find_owner (const NfHandle *handle, NfLockKind kind, guint64 owner)
+{
+  for (guint i = 0; handle->owners && i < handle->owners->len; i++)
+    {
+      const NfLockOwner *known = &g_array_index (handle->owners, NfLockOwner, i);
+      if (known->kind == kind && known->owner == owner)
+        return (gint)i;
+    }
+  return -1;
+}
+
+void
+nf_handle_add_owner (NfHandle *handle, NfLockKind kind, guint64 owner)
+{
+  NfVolume *volume = handle->node->volume;
+  const NfLockOwner added = { kind, owner };
+
+  g_atomic_int_set (&volume->locks, TRUE);
+  pthread_mutex_lock (&volume->lock);
+  if (!handle->owners)
+    handle->owners = g_array_new (FALSE, FALSE, sizeof (NfLockOwner));
+  if (find_owner (handle, kind, owner) < 0)
+    g_array_append_val (handle->owners, added);
+  pthread_mutex_unlock (&volume->lock);
+}
+
+static void
+unlocked (gpointer data, int status, const NfMsg *answer)
+{
+  (void)data, (void)status, (void)answer; /* with the link gone the primary frees it by itself */
+}
+
+static void
+unlock (NfHandle *handle, NfLockKind kind, guint64 owner)
+{
+  NfMsg call = { .type = NF_MSG_LOCK };
+
+  call.lock.fid = handle->node->fid;
+  call.lock.kind = (guint8)kind;
+  call.lock.owner = owner;
+  call.lock.type = NF_LOCK_NONE;
+  call.lock.end = G_MAXINT64;
+  nf_file_call (handle->file, &call, unlocked, NULL, NULL);
+}
+
+void
+nf_handle_closed_by (NfHandle *handle, guint64 owner)
+{
+  NfVolume *volume = handle->node->volume;
+
+  if (!handle->file || !nf_share_has_locks (volume->share, handle->node->fid))
+    return;
+  pthread_mutex_lock (&volume->lock);
+  gint at = find_owner (handle, NF_LOCK_RANGE, owner);
+  if (at >= 0)
+    g_array_remove_index_fast (handle->owners, (guint)at);
+  pthread_mutex_unlock (&volume->lock);
+  unlock (handle, NF_LOCK_RANGE, owner);
+}
+
+static void
+unlock_all (NfHandle *handle)
+{
+  for (guint i = 0; handle->file && handle->owners && i < handle->owners->len; i++)
+    {
+      const NfLockOwner *known = &g_array_index (handle->owners, NfLockOwner, i);
+      unlock (handle, known->kind, known->owner);
+    }
+}
+
 void
 nf_handle_release (NfHandle *handle)
 {
   g_autoptr (NfVolume) volume = nf_volume_ref (handle->node->volume);
   gboolean entered = nf_volume_enter (volume);
 
-  if (!entered)
+  if (entered)
+    unlock_all (handle);
+  else
     wait_closed (volume, handle);
   nf_handle_drop (handle);
   if (entered)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fs/inode.h"
+#include "sync/lock-table.h"
 
 /* Open files. The kernel has one reference, each request that uses the handle another; the share's
  * file is closed with the last, or when the share is taken out. */
@@ -14,7 +15,14 @@ struct NfHandle
   int flags;    /* of open(2) */
   GList volume_link;
   NfHandle *node_next; /* guarded by the volume's lock */
+  GArray *owners; /* of NfLockOwner: of locks asked for through it, or NULL; guarded likewise */
 };
+
+typedef struct
+{
+  NfLockKind kind;
+  guint64 owner;
+} NfLockOwner;
 
 /* Takes FILE. */
 NfHandle *nf_handle_new (NfNode *node, NfFile *file, int flags);
@@ -32,4 +40,8 @@ void nf_handles_close (NfVolume *volume);
 /* Drops the kernel's references to the handles of NODE: it will never release them. Their files are
  * closed. */
 void nf_handles_drop (NfNode *node);
+/* Locks are asked for through HANDLE by OWNER: they go with it. */
+void nf_handle_add_owner (NfHandle *handle, NfLockKind kind, guint64 owner);
+/* OWNER, a process, closes a descriptor of HANDLE's file: all its ranges there go. Entered. */
+void nf_handle_closed_by (NfHandle *handle, guint64 owner);
 gboolean nf_handle_writable (const NfHandle *handle);

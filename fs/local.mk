@@ -48,6 +48,7 @@ fs_libnffs_a_SOURCES = \
 	fs/op-attr.c \
 	fs/op-dir.c \
 	fs/op-file.c \
+	fs/op-lock.c \
 	fs/op-lookup.c \
 	fs/op-name.c \
 	fs/op-namespace.c \

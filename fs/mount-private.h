@@ -98,6 +98,7 @@ void nf_op_xattr_init (struct fuse_lowlevel_ops *ops);
 void nf_op_open_init (struct fuse_lowlevel_ops *ops);
 void nf_op_file_init (struct fuse_lowlevel_ops *ops);
 void nf_op_dir_init (struct fuse_lowlevel_ops *ops);
+void nf_op_lock_init (struct fuse_lowlevel_ops *ops);
 
 /* op-namespace.c: the same for the directories above the shares. FALSE: NODE isn't one of them (or
  * a share is in its place), and nothing was done. */

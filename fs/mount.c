@@ -90,6 +90,7 @@ fill_ops (struct fuse_lowlevel_ops *ops)
   nf_op_open_init (ops);
   nf_op_file_init (ops);
   nf_op_dir_init (ops);
+  nf_op_lock_init (ops);
 }
 
 /* FALSE: libfuse has logged why. */

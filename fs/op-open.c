@@ -178,15 +178,21 @@ static void
 op_flush (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
   NfMsg call;
+  NfHandle *handle = GSIZE_TO_POINTER (fi->fh);
 
-  if (!nf_handle_writable (GSIZE_TO_POINTER (fi->fh)))
+  if (!nf_handle_writable (handle) && !g_atomic_int_get (&handle->node->volume->locks))
     {
       (void)fuse_reply_err (req, 0);
       return;
     }
   NfRequest *request = nf_request_begin_file (req, ino, fi, NF_MSG_FSYNC, EIO, &call);
-  if (request)
+  if (!request)
+    return;
+  nf_handle_closed_by (handle, fi->lock_owner);
+  if (nf_handle_writable (handle))
     nf_request_flush (request, FALSE, FALSE, nf_reply_done);
+  else
+    nf_reply_status (request, 0);
 }
 
 static void

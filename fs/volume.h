@@ -17,6 +17,7 @@ typedef struct
 
   gint calls;           /* entered; atomic */
   gint removed;         /* atomic */
+  gint locks;           /* atomic: locks were asked for in it */
   pthread_mutex_t lock; /* innermost but for the node table's */
   pthread_cond_t left;  /* calls has become 0 */
   GQueue handles;       /* of NfHandle, one reference each; guarded by lock */

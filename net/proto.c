@@ -254,6 +254,7 @@ put_head (NfBuf *buf, const NfCallHead *head)
   nf_buf_put_u64 (buf, head->epoch);
   nf_buf_put_u64 (buf, head->reqid);
   nf_buf_put_u64 (buf, head->acked);
+  nf_buf_put_u64 (buf, head->session);
   nf_buf_put_u32 (buf, head->uid);
   nf_buf_put_u32 (buf, head->gid);
   nf_buf_put_u32 (buf, head->umask);
@@ -274,6 +275,7 @@ get_head (NfReader *reader, NfCallHead *head)
   head->epoch = nf_reader_u64 (reader);
   head->reqid = nf_reader_u64 (reader);
   head->acked = nf_reader_u64 (reader);
+  head->session = nf_reader_u64 (reader);
   head->uid = nf_reader_u32 (reader);
   head->gid = nf_reader_u32 (reader);
   head->umask = nf_reader_u32 (reader);

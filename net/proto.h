@@ -95,6 +95,9 @@ enum
 #define NF_FIELDS_ANSWER(F) F (u64, share) F (u64, reqid) F (u32, status) F (u64, seq) F (u64, value) F (attr, attr) \
   F (data, data)
 #define NF_FIELDS_CANCEL(F) F (u64, share) F (u64, reqid)
+#define NF_FIELDS_GRANTED(F) F (u64, share) F (u64, reqid) F (u32, status) F (u64, seq)
+#define NF_FIELDS_LOCKS(F) F (u64, share) F (u64, session) F (u8, flags) F (data, locks)
+#define NF_FIELDS_LOST(F) F (u64, share) F (u64, session)
 
 #define NF_FIELDS_LOOKUP(F) F (u64, parent) F (name, name)
 #define NF_FIELDS_GETATTR(F) F (u64, fid)
@@ -122,6 +125,7 @@ enum
 #define NF_FIELDS_SETXATTR(F) F (u64, fid) F (xname, name) F (u32, flags) F (data, value)
 #define NF_FIELDS_REMOVEXATTR(F) F (u64, fid) F (xname, name)
 #define NF_FIELDS_FSYNC(F) F (u64, fid) F (u8, datasync) F (u64, since_epoch) F (u64, since_seq)
+#define NF_FIELDS_LOCK(F) F (u64, fid) F (u64, owner) F (u8, kind) F (u8, type) F (u8, how) F (u64, start) F (u64, end)
 #define NF_FIELDS_HOLD(F) F (u64, fid)
 #define NF_FIELDS_DROP(F) F (u64, fid)
 
@@ -146,6 +150,9 @@ enum
   X (25, HASHED, hashed, NF_MSG_FROM_PRIMARY)                                                                          \
   X (32, ANSWER, answer, NF_MSG_FROM_PRIMARY)                                                                          \
   X (33, CANCEL, cancel, NF_MSG_TO_PRIMARY)                                                                            \
+  X (34, GRANTED, granted, NF_MSG_FROM_PRIMARY)        /* what became of a lock that waited */                         \
+  X (35, LOCKS, locks, NF_MSG_TO_PRIMARY)              /* all locks that this site has, with each new link */          \
+  X (36, LOST, lost, NF_MSG_FROM_PRIMARY)              /* it has them no more */                                       \
   X (48, LOOKUP, lookup, NF_MSG_TO_PRIMARY | NF_MSG_CALL)                                                              \
   X (49, GETATTR, getattr, NF_MSG_TO_PRIMARY | NF_MSG_CALL)                                                            \
   X (50, READLINK, readlink, NF_MSG_TO_PRIMARY | NF_MSG_CALL)                                                          \
@@ -173,7 +180,8 @@ enum
   X (77, REMOVEXATTR, removexattr, NF_MSG_TO_PRIMARY | NF_MSG_CALL | NF_MSG_CHANGES)                                   \
   X (78, FSYNC, fsync, NF_MSG_TO_PRIMARY | NF_MSG_CALL)                                                                \
   X (79, HOLD, hold, NF_MSG_TO_PRIMARY | NF_MSG_CALL)  /* a handle for writing is open here: keep it if unlinked */    \
-  X (80, DROP, drop, NF_MSG_TO_PRIMARY | NF_MSG_CALL)
+  X (80, DROP, drop, NF_MSG_TO_PRIMARY | NF_MSG_CALL)                                                                  \
+  X (81, LOCK, lock, NF_MSG_TO_PRIMARY | NF_MSG_CALL)  /* gives, tests or takes back a lock of one owner's */
 /* clang-format on */
 
 /* FETCHED and LISTED flags. */
@@ -188,6 +196,25 @@ enum
 enum
 {
   NF_LIST_NO_CONTENT = 1, /* small files come without theirs, and it isn't in the digest */
+};
+
+/* LOCK's `how`, and what its answer's `value` says. */
+enum
+{
+  NF_LOCK_TRY = 0,
+  NF_LOCK_WAIT = 1,
+  NF_LOCK_TEST = 2, /* `data` is what excludes it: one entry as in LOCKS; none if nothing does */
+};
+enum
+{
+  NF_LOCK_GIVEN = 0,
+  NF_LOCK_WAITS = 1, /* GRANTED follows */
+};
+
+/* LOCKS flags. */
+enum
+{
+  NF_LOCKS_LAST = 1,
 };
 
 /* SUBSCRIBED verdicts. */
@@ -239,7 +266,8 @@ typedef struct
   guint64 epoch;
   /* Counts up at the origin, per share and incarnation of its state; 0: not remembered. */
   guint64 reqid;
-  guint64 acked; /* all ids up to here have been answered to the caller: forget them */
+  guint64 acked;   /* all ids up to here have been answered to the caller: forget them */
+  guint64 session; /* the caller's site has a lock on the file, of this session (LOCKS); 0: none */
   guint32 uid;
   guint32 gid;
   guint32 umask;

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "sync/claims.h"
+
 /* Far below the longest file of any filesystem. */
 #define NF_WRITE_FAR (G_GUINT64_CONSTANT (1) << 40)
 
@@ -34,6 +36,8 @@ ordered_fid (NfShare *share, const NfMsg *msg)
       return msg->copy.from; /* the target's, see nf_forward_call() */
     case NF_MSG_SETXATTR:
       return msg->setxattr.fid;
+    case NF_MSG_LOCK:
+      return msg->lock.fid;
     case NF_MSG_LINK:
       return msg->link.fid;
     case NF_MSG_RENAME:
@@ -196,6 +200,8 @@ nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone
   gboolean tell = FALSE;
 
   nf_forward_complete_head (forward, &msg);
+  if (file && g_atomic_int_get (&file->locked))
+    msg.head.session = nf_claims_session (share->claims, file);
   gboolean buffer = may_buffer_setattr (share, file, &msg, &told.answer.attr);
   pthread_mutex_lock (&forward->lock);
   gboolean down = !forward->up;
@@ -250,10 +256,15 @@ void
 nf_forward_cancel (NfForward *forward, guint64 id)
 {
   GArray *due = nf_forward_due_new ();
+  gboolean lock = FALSE; /* whether it is given is for the primary to say */
 
   pthread_mutex_lock (&forward->lock);
   NfPending *pending = g_hash_table_lookup (forward->calls.by_id, &id);
-  if (pending && pending->done)
+  if (!pending)
+    lock = !cancel_stalled (forward, id, due);
+  else if (pending->sent && pending->msg && pending->msg->type == NF_MSG_LOCK)
+    lock = TRUE;
+  else if (pending->done)
     {
       nf_forward_due_add (due, pending->done, pending->arg, -EINTR, 0);
       pending->done = NULL;
@@ -266,8 +277,8 @@ nf_forward_cancel (NfForward *forward, guint64 id)
           nf_forward_pump_file (forward, fid, due);
         }
     }
-  else if (!pending)
-    cancel_stalled (forward, id, due);
   pthread_mutex_unlock (&forward->lock);
+  if (lock)
+    nf_claims_interrupt (forward->share->claims, id);
   nf_forward_due_run (due);
 }

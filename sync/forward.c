@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "sync/claims.h"
+
 #define FIRST_ID_CHANCE_BITS 31
 
 /* Calls of this site that the primary carries out.
@@ -459,6 +461,7 @@ nf_forward_peer_up (NfForward *forward)
   nf_pending_unsend_all (&forward->calls);
   forward->up = TRUE;
   forward->epoch = epoch;
+  nf_claims_peer_up (forward->share->claims); /* what is sent again may be under locks */
   nf_forward_forget_answered (forward, seq,
                               invals); /* they were applied, or are compared instead */
   g_hash_table_iter_init (&iter, forward->holds);

@@ -25,6 +25,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/check.h \
 	sync/checkpoint.c \
 	sync/checkpoint.h \
+	sync/claims.c \
+	sync/claims.h \
 	sync/compare.c \
 	sync/creds.c \
 	sync/creds.h \
@@ -33,7 +35,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/exec-attr.c \
 	sync/exec-data.c \
 	sync/exec-help.c \
-	sync/exec-make.c sync/exec-mtime.c sync/late.c \
+	sync/exec-make.c \
+	sync/exec-mtime.c \
 	sync/exec-names.c \
 	sync/exec-range.c \
 	sync/exec-rename.c \
@@ -46,6 +49,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/forward-overlay.c \
 	sync/forward-unsynced.c \
 	sync/forward.c \
+	sync/grants.c \
+	sync/grants.h \
 	sync/heal.c \
 	sync/heal.h \
 	sync/host.h \
@@ -64,10 +69,15 @@ sync_libnfsync_a_SOURCES = \
 	sync/journal-trim.c \
 	sync/journal.c \
 	sync/journal.h \
+	sync/late.c \
 	sync/life.c \
 	sync/life.h \
 	sync/listing.c \
 	sync/listing.h \
+	sync/lock-table.c \
+	sync/lock-table.h \
+	sync/lock-wire.c \
+	sync/lock-wire.h \
 	sync/locks.c \
 	sync/locks.h \
 	sync/opens.c \
@@ -126,6 +136,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/strand.h \
 	sync/switch.c \
 	sync/transfer-internal.h \
+	sync/told.c \
+	sync/told.h \
 	sync/transfer.c \
 	sync/transfer.h \
 	sync/tree-attr.c \

@@ -6,6 +6,7 @@
 #include "sync/answered.h"
 #include "sync/broadcast.h"
 #include "sync/life.h"
+#include "sync/grants.h"
 #include "sync/locks.h"
 #include "sync/opens.h"
 #include "sync/order.h"
@@ -53,6 +54,7 @@ struct NfPrimary
   NfBroadcast *broadcast;
   NfServe *serve;
   NfWaits *waits;
+  NfGrants *grants; /* NULL of a source */
   NfAdopter *adopter;
   guint64 source_seq; /* not 0: this is a replica's, and everything as of this op; see source.h */
   gint broken;        /* atomic: index and tree differ after a failed commit: no more changes */

@@ -223,12 +223,26 @@ take_call (NfPrimary *primary, const char *site, const NfMsg *call)
       refuse (primary, site, call, -EROFS, 0);
       return;
     }
+  /* Under a lock that the site had: others may have it by now. */
+  if (head.session != 0 && changes
+      && !(primary->grants && nf_grants_is_current (primary->grants, site, head.session)))
+    {
+      refuse (primary, site, call, -EIO, 0);
+      return;
+    }
+  if (call->type == NF_MSG_LOCK && !primary->grants)
+    {
+      refuse (primary, site, call, -EHOSTUNREACH, 0);
+      return;
+    }
   if (conf->credentials)
     conf->credentials (conf->policy, site, &head);
   if (changes)
     take_change (primary, site, call, &head);
   else if (call->type == NF_MSG_WAIT)
     take_wait (primary, site, call);
+  else if (call->type == NF_MSG_LOCK)
+    nf_grants_take (primary->grants, site, call);
   else if (call->type == NF_MSG_FSYNC
            || (call->type == NF_MSG_READ && !read_now (primary, site, call)))
     put_aside (primary, site, call);
@@ -284,6 +298,7 @@ names_only_objects (const NfMsg *msg)
       CASE (REMOVEXATTR, is_fid (msg->removexattr.fid));
       CASE (FSYNC, is_fid (msg->fsync.fid));
       CASE (HOLD, is_fid (msg->hold.fid));
+      CASE (LOCK, is_fid (msg->lock.fid));
       CASE (DROP, is_fid (msg->drop.fid));
 #undef CASE
     default:
@@ -361,6 +376,12 @@ nf_primary_message (NfPrimary *primary, const char *site, gboolean bulk, const N
       return;
     case NF_MSG_CANCEL:
       nf_waits_cancel (primary->waits, site, msg->cancel.reqid);
+      if (primary->grants)
+        nf_grants_cancel (primary->grants, site, msg->cancel.reqid);
+      return;
+    case NF_MSG_LOCKS:
+      if (primary->grants)
+        nf_grants_restore (primary->grants, site, msg);
       return;
     default:
       if (nf_msg_flags (msg->type) > 0 && (nf_msg_flags (msg->type) & NF_MSG_CALL))
@@ -382,6 +403,8 @@ nf_primary_peer_down (NfPrimary *primary, const char *site)
   nf_broadcast_peer_down (primary->broadcast, site);
   nf_waits_drop (primary->waits, site);
   nf_serve_peer_down (primary->serve, site);
+  if (primary->grants)
+    nf_grants_peer_down (primary->grants, site);
 }
 
 void

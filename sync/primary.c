@@ -113,6 +113,7 @@ nf_primary_new (NfShare *share, GError **error)
   share->primary = primary; /* what adopts on the way asks the share for it */
   if (nf_primary_recover (primary, error))
     {
+      primary->grants = nf_grants_new (primary);
       nf_primary_orphans_later (primary);
       return primary;
     }
@@ -129,6 +130,7 @@ nf_primary_free (NfPrimary *primary)
   nf_primary_check_cancel (primary);
   nf_life_end (primary->life); /* waits for the jobs that run */
   nf_waits_free (primary->waits);
+  nf_grants_free (primary->grants);
   nf_primary_close_clean (primary);
   free_parts (primary);
 }
@@ -313,6 +315,13 @@ nf_primary_flush (NfPrimary *primary, NfFid fid, gboolean sync, gboolean datasyn
   NfMsg answer = { .type = NF_MSG_ANSWER };
 
   done (data, sync ? nf_primary_sync (primary, fid, datasync) : 0, &answer);
+}
+
+void
+nf_primary_told (NfPrimary *primary)
+{
+  if (primary->grants) /* it is there once all else is */
+    nf_grants_told (primary->grants);
 }
 
 void

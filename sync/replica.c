@@ -3,6 +3,7 @@
 
 #include "sync/check-private.h"
 #include "sync/checkpoint.h"
+#include "sync/claims.h"
 #include "sync/replica-internal.h"
 
 #include <errno.h>
@@ -194,6 +195,7 @@ nf_replica_tell_readers (NfReplica *replica)
 void
 nf_replica_settle (NfReplica *replica)
 {
+  nf_claims_check (replica->share->claims);
   if (!replica->share->tree)
     {
       publish_soon (replica);
@@ -214,6 +216,7 @@ nf_replica_settle (NfReplica *replica)
           = nf_transfers_pump (replica->transfers) && nf_index_suspects (replica->share->index) > 0;
     }
   while (room || (replica->ready.length > 0 && !nf_replica_gated (replica)));
+  nf_claims_check (replica->share->claims);
   nf_replica_sweep_stamps (replica);
   nf_replica_bury (replica);
   if (replica->parted && nf_index_suspects (replica->share->index) == 0)

@@ -8,6 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "sync/claims.h"
+#include "sync/primary-internal.h"
+
 /* What this site's own mount asks for: at a replica served from the tree where that can be, else by the primary. */
 
 /* ---- calls ---- */
@@ -99,12 +102,24 @@ call_replica (NfShare *share, NfFile *file, const NfMsg *call, NfCallDone done, 
     nf_forward_call (share->forward, file, call, done, data, ret_id);
 }
 
+static void
+call_lock (NfShare *share, NfFile *file, const NfMsg *call, NfCallDone done, gpointer data,
+           guint64 *ret_id)
+{
+  if (share->primary)
+    nf_grants_call (share->primary->grants, call, done, data, ret_id);
+  else
+    nf_claims_call (share->claims, file, call, done, data, ret_id);
+}
+
 void
 nf_share_call (NfShare *share, const NfMsg *call, NfCallDone done, gpointer data, guint64 *ret_id)
 {
   if (ret_id)
     *ret_id = 0;
-  if (share->primary)
+  if (call->type == NF_MSG_LOCK)
+    call_lock (share, NULL, call, done, data, ret_id);
+  else if (share->primary)
     nf_primary_call (share->primary, NULL, NULL, call, done, data);
   else
     call_replica (share, NULL, call, done, data, ret_id);
@@ -115,6 +130,15 @@ nf_share_cancel (NfShare *share, guint64 id)
 {
   if (share->forward && id != 0)
     nf_forward_cancel (share->forward, id);
+  else if (share->primary && id != 0)
+    nf_grants_interrupt (share->primary->grants, id);
+}
+
+gboolean
+nf_share_has_locks (NfShare *share, NfFid fid)
+{
+  return share->primary ? nf_grants_has (share->primary->grants, fid)
+                        : nf_claims_has (share->claims, fid);
 }
 
 /* ---- files ---- */
@@ -195,6 +219,8 @@ nf_file_close (NfFile *file)
       nf_primary_close_file (share->primary, file);
       return;
     }
+  if (g_atomic_int_get (&file->locked))
+    nf_claims_forget_file (share->claims, file);
   nf_forward_release (share->forward, file);
   nf_opens_remove (share->opens, file);
 }
@@ -225,6 +251,8 @@ nf_file_read (NfFile *file, void *buffer, gsize size, guint64 offset)
 {
   int fd = nf_file_read_fd (file, offset, size);
 
+  if (g_atomic_int_get (&file->lost))
+    return -EIO;
   if (fd < 0)
     return -EAGAIN;
   pthread_rwlock_t *lock
@@ -265,7 +293,12 @@ nf_file_call (NfFile *file, const NfMsg *call, NfCallDone done, gpointer data, g
 
   if (ret_id)
     *ret_id = 0;
-  if (share->primary)
+  if (g_atomic_int_get (&file->lost)
+      && !(call->type == NF_MSG_LOCK && call->lock.type == NF_LOCK_NONE))
+    done (data, -EIO, &answer);
+  else if (call->type == NF_MSG_LOCK)
+    call_lock (share, file, call, done, data, ret_id);
+  else if (share->primary)
     nf_primary_call (share->primary, NULL, file, call, done, data);
   else if (stat_unnamed (file, call, &answer))
     done (data, 0, &answer);
@@ -277,7 +310,11 @@ void
 nf_share_flush (NfShare *share, NfFid fid, NfFile *file_or_null, gboolean sync, gboolean datasync,
                 NfCallDone done, gpointer data)
 {
-  if (share->primary)
+  const NfMsg none = { .type = NF_MSG_ANSWER };
+
+  if (file_or_null && g_atomic_int_get (&file_or_null->lost))
+    done (data, -EIO, &none);
+  else if (share->primary)
     nf_primary_flush (share->primary, fid, sync, datasync, done, data);
   else
     nf_forward_flush (share->forward, fid, file_or_null, sync, datasync, done, data);

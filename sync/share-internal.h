@@ -30,6 +30,7 @@ typedef struct NfPrimary NfPrimary;
 typedef struct NfReplica NfReplica;
 typedef struct NfForward NfForward;
 typedef struct NfRestore NfRestore;
+typedef struct NfClaims NfClaims;
 
 /* Enough that files rarely meet. */
 #define NF_CONTENT_LOCKS 64
@@ -46,6 +47,7 @@ struct NfShare
   NfPrimary *primary; /* one of these two */
   NfReplica *replica; /* role replica and, with no tree, none */
   NfForward *forward; /* with `replica` */
+  NfClaims *claims;   /* likewise */
   NfRestore *
       restore; /* with `replica`: this is the primary, which takes back what it lost; see restore.h */
 
@@ -126,6 +128,8 @@ void nf_primary_flush (NfPrimary *primary, NfFid fid, gboolean sync, gboolean da
 void nf_primary_members (NfPrimary *primary, NfMemberFunc func, gpointer data);
 void nf_primary_wait (NfPrimary *primary, guint64 seq, const char *sites, guint timeout_ms,
                       NfCallDone done, gpointer data);
+/* The kernel here has been told. */
+void nf_primary_told (NfPrimary *primary);
 void nf_primary_close_file (NfPrimary *primary, NfFile *file); /* orphans go with the last handle */
 
 /* ---- replica.c (role none: tree and journal NULL, ops only invalidate) ---- */
@@ -211,6 +215,8 @@ struct NfFile
   int error;        /* first failed write since the last flush; guarded by the forward's lock */
   gboolean held;    /* HOLD was sent to the primary */
   gboolean created; /* by a CREATE of this site just before */
+  gint locked;      /* atomic: a lock was taken through it away from home; see claims.h */
+  gint lost;        /* atomic: and taken away without its doing: it is of no use any more */
 };
 
 pthread_rwlock_t *nf_share_content_lock (NfShare *share, NfFid fid);

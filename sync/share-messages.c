@@ -3,6 +3,7 @@
 
 #include "sync/share-internal.h"
 
+#include "sync/claims.h"
 #include "sync/restore.h"
 #include "sync/source.h"
 
@@ -37,6 +38,8 @@ deliver (gpointer arg)
     nf_primary_message (share->primary, delivery->site, delivery->bulk, delivery->msg);
   else if (delivery->msg->type == NF_MSG_ANSWER)
     nf_forward_answer (share->forward, delivery->msg);
+  else if (delivery->msg->type == NF_MSG_GRANTED || delivery->msg->type == NF_MSG_LOST)
+    nf_claims_message (share->claims, delivery->msg);
   else if (share->restore || !nf_source_message (share, delivery->msg))
     nf_replica_message (share->replica, delivery->bulk, g_steal_pointer (&delivery->msg));
   delivery_free (delivery);
@@ -70,6 +73,7 @@ deliver_down (gpointer arg)
       nf_source_end (share);
       nf_replica_peer_down (share->replica);
       nf_forward_peer_down (share->forward);
+      nf_claims_peer_down (share->claims);
     }
   delivery_free (delivery);
 }
@@ -166,6 +170,10 @@ nf_share_told (NfShare *share)
 {
   if (share->replica && nf_replica_wants_told (share->replica))
     post_delivery (share, share->conf.primary, FALSE, NULL, deliver_told);
+  if (share->claims)
+    nf_claims_told (share->claims);
+  if (share->primary)
+    nf_primary_told (share->primary);
 }
 
 void

@@ -10,6 +10,7 @@
 
 #include <gio/gio.h>
 
+#include "sync/claims.h"
 #include "sync/restore.h"
 #include "sync/source.h"
 
@@ -109,6 +110,7 @@ start_role (NfShare *share, GError **error)
       share->primary = nf_primary_new (share, error);
       return share->primary != NULL;
     }
+  share->claims = nf_claims_new (share);
   share->forward = nf_forward_new (share);
   share->replica = nf_replica_new (share, error);
   if (share->replica && share->restore)
@@ -200,8 +202,12 @@ nf_share_close (NfShare *share)
   nf_source_end (share);
   if (share->replica)
     nf_replica_stop (share->replica);
+  if (share->claims)
+    nf_claims_stop (share->claims);
   if (share->forward)
     nf_forward_free (share->forward);
+  if (share->claims)
+    nf_claims_free (share->claims);
   if (share->replica)
     nf_replica_free (share->replica);
   if (share->primary)

@@ -75,6 +75,8 @@ typedef void (*NfCallDone) (gpointer data, int status, const NfMsg *answer);
 /* RET_ID (may be NULL): for nf_share_cancel(); 0 if it was answered at once. */
 void nf_share_call (NfShare *share, const NfMsg *call, NfCallDone done, gpointer data,
                     guint64 *ret_id);
+/* Has this site (at the primary: any) locks of FID, or asked for some? */
+gboolean nf_share_has_locks (NfShare *share, NfFid fid);
 /* The caller was interrupted: a call that still waits is answered with -EINTR soon. */
 void nf_share_cancel (NfShare *share, guint64 id);
 

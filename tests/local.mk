@@ -135,6 +135,10 @@ unit_tests += tests/test-unsynced
 tests_test_unsynced_SOURCES = tests/test-unsynced.c
 tests_test_unsynced_LDADD = $(SYNC_UNIT)
 
+unit_tests += tests/test-lock-table
+tests_test_lock_table_SOURCES = tests/test-lock-table.c
+tests_test_lock_table_LDADD = $(SYNC_UNIT)
+
 unit_tests += tests/test-creds
 tests_test_creds_SOURCES = tests/test-creds.c
 tests_test_creds_LDADD = $(SYNC_UNIT)

@@ -55,7 +55,7 @@ filled (NfMsgType type) /* NOLINT(readability-function-size) */
   if (nf_msg_flags ((int)type) & NF_MSG_CALL)
     {
       msg.head
-          = (NfCallHead){ 1, 2, 3, 4, 5, 6, 7, 8, -9, nf_slice_str ("alice"), 2, { 100, 200 } };
+          = (NfCallHead){ 1, 2, 3, 4, 9, 5, 6, 7, 8, -9, nf_slice_str ("alice"), 2, { 100, 200 } };
     }
   switch (type)
     {

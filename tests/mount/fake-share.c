@@ -657,6 +657,14 @@ nf_share_cancel (NfShare *share, guint64 id)
   g_free (found);
 }
 
+gboolean
+nf_share_has_locks (NfShare *share, NfFid fid)
+{
+  (void)share;
+  (void)fid;
+  return FALSE;
+}
+
 void
 nf_share_open_file (NfShare *share, NfFid fid, int flags, gboolean created, NfOpenDone done,
                     gpointer data)

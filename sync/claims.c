@@ -1,0 +1,598 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "sync/claims.h"
+
+#include <errno.h>
+
+#include "sync/grants.h"
+#include "sync/lock-wire.h"
+#include "sync/share-internal.h"
+#include "sync/told.h"
+
+/* The other side of grants.c.
+ *
+ * A request goes to the primary as any call does, behind the writes to its file that are under way. An unlock is told to
+ * the caller as done at once: nobody else can have the lock before the primary has it back. A lock is told as given when
+ * the replica has applied all that its last holder can have done, and the kernel knows.
+ *
+ * What is held is remembered here, since the primary is told all of it over each new link: as of the answers, so that a lock
+ * whose return is under way stays until what was written under it has come to the primary.
+ *
+ * Without a link for the lease less a margin all locks are lost: the session ends, the handles through which they were
+ * taken fail (EIO) from then on, and who waits is answered EHOSTUNREACH. */
+
+#define LOST_AFTER_MS (NF_LEASE_MS - NF_LEASE_MARGIN_MS)
+/* A LOCKS message's: far below a frame's. */
+#define LOCKS_BYTES (512 * 1024)
+
+typedef enum
+{
+  ASKED,    /* the call is under way */
+  WAITING,  /* at the primary */
+  ARRIVING, /* it is given; the replica has to reach `seq` */
+} State;
+
+typedef struct
+{
+  NfClaims *claims;
+  NfLock lock;  /* its id is that of the call, known with the answer */
+  NfFile *file; /* NULL: closed meanwhile */
+  State state;
+  guint64 session;
+  guint64 seq;
+  NfCallDone done; /* NULL: told already */
+  gpointer data;
+} Request;
+
+typedef struct
+{
+  NfFile *file;
+  guint64 session;
+} Through;
+
+struct NfClaims
+{
+  NfShare *share;
+  NfTold *told;
+  pthread_mutex_t lock;  /* guards what follows */
+  NfLockTable *held;     /* of this site alone */
+  GPtrArray *requests;   /* of Request: under way */
+  GHashTable *cancelled; /* ids of calls whose callers want out */
+  GArray *through;       /* of Through: the files locks were taken through */
+  guint64 session;
+  gboolean up;
+  guint serial;    /* of the times without a link */
+  gint n_arriving; /* atomic */
+  gint refs;       /* jobs under way */
+  gboolean stopped;
+};
+
+typedef struct
+{
+  NfClaims *claims;
+  guint serial;
+} Lease;
+
+typedef struct
+{
+  NfCallDone done;
+  gpointer data;
+  int status;
+} Due;
+
+/* ---- answers ---- */
+
+static GArray *
+due_new (void)
+{
+  return g_array_new (FALSE, FALSE, sizeof (Due));
+}
+
+/* REQUEST is over. */
+static void
+finish (NfClaims *claims, Request *request, int status, GArray *due)
+{
+  Due item = { request->done, request->data, status };
+
+  if (request->done)
+    g_array_append_val (due, item);
+  if (request->state == ARRIVING)
+    (void)g_atomic_int_dec_and_test (&claims->n_arriving);
+  (void)g_hash_table_remove (claims->cancelled, &request->lock.id);
+  (void)g_ptr_array_remove_fast (claims->requests, request);
+  if (claims->requests->len == 0)
+    g_hash_table_remove_all (claims->cancelled);
+  g_free (request);
+}
+
+/* Without the lock. */
+static void
+run_due (NfClaims *claims, GArray *due)
+{
+  for (guint i = 0; i < due->len; i++)
+    {
+      const Due *item = &g_array_index (due, Due, i);
+      NfMsg answer = { .type = NF_MSG_ANSWER };
+      if (item->status == 0)
+        nf_told_answer (claims->told, 0, item->done, item->data);
+      else
+        item->done (item->data, item->status, &answer);
+    }
+  g_array_unref (due);
+}
+
+static void
+claims_unref (NfClaims *claims)
+{
+  if (!g_atomic_int_dec_and_test (&claims->refs))
+    return;
+  g_assert (claims->requests->len == 0);
+  nf_told_free (claims->told);
+  nf_lock_table_free (claims->held);
+  g_ptr_array_unref (claims->requests);
+  g_hash_table_unref (claims->cancelled);
+  g_array_unref (claims->through);
+  pthread_mutex_destroy (&claims->lock);
+  g_free (claims);
+}
+
+/* ---- what is held ---- */
+
+static void
+note (NfClaims *claims, const NfLock *lock)
+{
+  g_autoptr (GArray) none = g_array_new (FALSE, FALSE, sizeof (NfLock));
+
+  /* Nothing of another owner of this site excludes it, or the primary wouldn't have given it. But what was given back
+   * by that owner, and isn't known to be back, may seem to: it is gone. */
+  while (nf_lock_table_set (claims->held, lock, FALSE, none) == -EAGAIN)
+    {
+      NfLock holder;
+      if (!nf_lock_table_test (claims->held, lock, &holder))
+        return;
+      holder.type = NF_LOCK_NONE;
+      (void)nf_lock_table_set (claims->held, &holder, FALSE, none);
+    }
+}
+
+static Through *
+find_through (NfClaims *claims, const NfFile *file)
+{
+  for (guint i = 0; file && i < claims->through->len; i++)
+    if (g_array_index (claims->through, Through, i).file == file)
+      return &g_array_index (claims->through, Through, i);
+  return NULL;
+}
+
+static void
+note_through (NfClaims *claims, NfFile *file)
+{
+  Through *through = find_through (claims, file);
+  Through added = { file, claims->session };
+
+  if (through)
+    through->session = claims->session;
+  else if (file)
+    {
+      g_array_append_val (claims->through, added);
+      g_atomic_int_set (&file->locked, TRUE);
+    }
+}
+
+guint64
+nf_claims_session (NfClaims *claims, const NfFile *file)
+{
+  pthread_mutex_lock (&claims->lock);
+  const Through *through = find_through (claims, file);
+  guint64 session = through ? through->session : 0;
+  pthread_mutex_unlock (&claims->lock);
+  return session;
+}
+
+void
+nf_claims_forget_file (NfClaims *claims, NfFile *file)
+{
+  pthread_mutex_lock (&claims->lock);
+  Through *through = find_through (claims, file);
+  if (through)
+    g_array_remove_index_fast (claims->through,
+                               (guint)(through - (Through *)(gpointer)claims->through->data));
+  for (guint i = 0; i < claims->requests->len; i++)
+    if (((Request *)claims->requests->pdata[i])->file == file)
+      ((Request *)claims->requests->pdata[i])->file = NULL;
+  pthread_mutex_unlock (&claims->lock);
+}
+
+gboolean
+nf_claims_has (NfClaims *claims, NfFid fid)
+{
+  pthread_mutex_lock (&claims->lock);
+  gboolean has = nf_lock_table_has (claims->held, fid);
+  for (guint i = 0; i < claims->requests->len && !has; i++)
+    has = ((Request *)claims->requests->pdata[i])->lock.fid == fid;
+  pthread_mutex_unlock (&claims->lock);
+  return has;
+}
+
+/* ---- asking ---- */
+
+static void
+send_cancel (NfClaims *claims, guint64 id)
+{
+  NfShare *share = claims->share;
+  NfMsg msg = { .type = NF_MSG_CANCEL };
+
+  msg.cancel.share = share->conf.id;
+  msg.cancel.reqid = id;
+  (void)share->host->send (share->host->data, share->conf.primary, FALSE, &msg);
+}
+
+/* It is ours: noted, though its caller has to wait for the replica. */
+static void
+given (NfClaims *claims, Request *request, guint64 seq)
+{
+  note (claims, &request->lock);
+  if (request->lock.type == NF_LOCK_NONE)
+    return;
+  note_through (claims, request->file);
+  if (request->state != ARRIVING)
+    (void)g_atomic_int_add (&claims->n_arriving, 1);
+  request->state = ARRIVING;
+  request->seq = seq;
+}
+
+/* Those for whom the replica has come far enough. */
+static void
+finish_arrived (NfClaims *claims, GArray *due)
+{
+  guint64 applied = nf_replica_position (claims->share->replica).seq;
+
+  for (guint i = claims->requests->len; i > 0; i--)
+    {
+      Request *request = claims->requests->pdata[i - 1];
+      if (request->state == ARRIVING && request->seq <= applied)
+        finish (claims, request, 0, due);
+    }
+}
+
+static void
+answered (gpointer data, int status, const NfMsg *answer)
+{
+  Request *request = data;
+  NfClaims *claims = request->claims;
+  GArray *due = due_new ();
+
+  pthread_mutex_lock (&claims->lock);
+  request->lock.id = answer->answer.reqid;
+  gboolean current = request->session == claims->session;
+  if (request->lock.type == NF_LOCK_NONE)
+    {
+      /* Even if it couldn't be said: with the next link it isn't among what this site has. */
+      if (current)
+        note (claims, &request->lock);
+      finish (claims, request, status, due);
+    }
+  else if (status != 0)
+    finish (claims, request, status, due);
+  else if (!current)
+    finish (claims, request, -EIO, due);
+  else if (answer->answer.value == NF_LOCK_WAITS)
+    {
+      request->state = WAITING;
+      if (claims->up && g_hash_table_contains (claims->cancelled, &request->lock.id))
+        send_cancel (claims, request->lock.id);
+    }
+  else
+    given (claims, request, answer->answer.seq);
+  finish_arrived (claims, due);
+  pthread_mutex_unlock (&claims->lock);
+  run_due (claims, due);
+}
+
+static Request *
+request_new (NfClaims *claims, NfFile *file, const NfMsg *call, NfCallDone done, gpointer data)
+{
+  Request *request = g_new0 (Request, 1);
+
+  request->claims = claims;
+  request->file = file;
+  request->done = done;
+  request->data = data;
+  request->lock = (NfLock){ .fid = call->lock.fid,
+                            .kind = call->lock.kind,
+                            .type = call->lock.type,
+                            .start = call->lock.kind == NF_LOCK_FLOCK ? 0 : call->lock.start,
+                            .end = call->lock.kind == NF_LOCK_FLOCK ? G_MAXINT64 : call->lock.end,
+                            .owner = call->lock.owner,
+                            .pid = call->head.pid };
+  return request;
+}
+
+void
+nf_claims_call (NfClaims *claims, NfFile *file, const NfMsg *call, NfCallDone done, gpointer data,
+                guint64 *ret_id)
+{
+  NfMsg answer = { .type = NF_MSG_ANSWER };
+  gboolean unlocks = call->lock.type == NF_LOCK_NONE;
+
+  if (call->lock.how == NF_LOCK_TEST)
+    {
+      nf_forward_call (claims->share->forward, file, call, done, data, ret_id);
+      return;
+    }
+  pthread_mutex_lock (&claims->lock);
+  Request *request = request_new (claims, file, call, unlocks ? NULL : done, data);
+  request->session = claims->session;
+  g_ptr_array_add (claims->requests, request);
+  pthread_mutex_unlock (&claims->lock);
+  nf_forward_call (claims->share->forward, file, call, answered, request, ret_id);
+  if (unlocks)
+    done (data, 0, &answer);
+}
+
+static Request *
+find_waiting (NfClaims *claims, guint64 id)
+{
+  for (guint i = 0; i < claims->requests->len; i++)
+    {
+      Request *request = claims->requests->pdata[i];
+      if (request->state == WAITING && request->lock.id == id)
+        return request;
+    }
+  return NULL;
+}
+
+/* Whether the lock was given meanwhile is for the primary to say: it does so at once. */
+void
+nf_claims_interrupt (NfClaims *claims, guint64 id)
+{
+  GArray *due = due_new ();
+
+  pthread_mutex_lock (&claims->lock);
+  Request *request = find_waiting (claims, id);
+  if (request && !claims->up)
+    finish (claims, request, -EINTR, due);
+  else if (claims->requests->len > 0) /* ID may be that of one whose answer is just coming in */
+    {
+      g_hash_table_add (claims->cancelled, g_memdup2 (&id, sizeof id));
+      if (claims->up)
+        send_cancel (claims, id);
+    }
+  pthread_mutex_unlock (&claims->lock);
+  run_due (claims, due);
+}
+
+/* ---- what the primary says of itself ---- */
+
+static void
+take_granted (NfClaims *claims, const NfMsg *msg, GArray *due)
+{
+  Request *request = find_waiting (claims, msg->granted.reqid);
+  int status = -nf_status_to_errno (msg->granted.status);
+
+  if (!request)
+    return; /* of another life, or sent twice */
+  if (status != 0)
+    finish (claims, request, status, due);
+  else
+    given (claims, request, msg->granted.seq);
+  finish_arrived (claims, due);
+}
+
+/* Nothing of this session's is ours any more. */
+static void
+lose_all (NfClaims *claims, GArray *due)
+{
+  NfHost *host = claims->share->host;
+
+  nf_lock_table_clear_site (claims->held, NULL, FALSE);
+  claims->session++;
+  for (guint i = 0; i < claims->through->len; i++)
+    {
+      NfFile *file = g_array_index (claims->through, Through, i).file;
+      const NfInval inval = { .kind = NF_INVAL_DATA, .fid = file->fid };
+      g_atomic_int_set (&file->lost, TRUE);
+      host->invalidate (host->data, claims->share, &inval);
+    }
+  g_array_set_size (claims->through, 0);
+  for (guint i = claims->requests->len; i > 0; i--)
+    {
+      Request *request = claims->requests->pdata[i - 1];
+      if (request->state != ASKED) /* those are answered by the forwarder */
+        finish (claims, request, request->state == WAITING ? -EHOSTUNREACH : -EIO, due);
+    }
+}
+
+void
+nf_claims_message (NfClaims *claims, const NfMsg *msg)
+{
+  GArray *due = due_new ();
+
+  pthread_mutex_lock (&claims->lock);
+  if (msg->type == NF_MSG_GRANTED)
+    take_granted (claims, msg, due);
+  else if (msg->lost.session == claims->session)
+    lose_all (claims, due);
+  pthread_mutex_unlock (&claims->lock);
+  run_due (claims, due);
+}
+
+/* ---- links ---- */
+
+typedef struct
+{
+  NfClaims *claims;
+  NfBuf buf;
+} Saying;
+
+static void
+send_locks (Saying *saying, guint8 flags)
+{
+  NfShare *share = saying->claims->share;
+  NfMsg msg = { .type = NF_MSG_LOCKS };
+
+  msg.locks.share = share->conf.id;
+  msg.locks.session = saying->claims->session;
+  msg.locks.flags = flags;
+  msg.locks.locks = nf_slice (saying->buf.data, saying->buf.len);
+  (void)share->host->send (share->host->data, share->conf.primary, FALSE, &msg);
+  nf_buf_clear (&saying->buf);
+}
+
+static void
+say (const NfLock *lock, gpointer data)
+{
+  Saying *saying = data;
+
+  nf_lock_encode (lock, &saying->buf);
+  if (saying->buf.len >= LOCKS_BYTES)
+    send_locks (saying, 0);
+}
+
+static void
+say_held (const NfLock *lock, gpointer data)
+{
+  NfLock held = *lock;
+
+  held.id = 0;
+  say (&held, data);
+}
+
+void
+nf_claims_peer_up (NfClaims *claims)
+{
+  Saying saying = { claims, NF_BUF_INIT };
+
+  pthread_mutex_lock (&claims->lock);
+  claims->up = TRUE;
+  claims->serial++;
+  nf_lock_table_each_held (claims->held, say_held, &saying);
+  for (guint i = 0; i < claims->requests->len; i++)
+    {
+      const Request *request = claims->requests->pdata[i];
+      if (request->state == WAITING)
+        say (&request->lock, &saying);
+    }
+  send_locks (&saying, NF_LOCKS_LAST);
+  pthread_mutex_unlock (&claims->lock);
+}
+
+static void
+lease_is_over (gpointer data)
+{
+  Lease *lease = data;
+  NfClaims *claims = lease->claims;
+  GArray *due = due_new ();
+
+  pthread_mutex_lock (&claims->lock);
+  if (!claims->stopped && !claims->up && claims->serial == lease->serial)
+    lose_all (claims, due);
+  pthread_mutex_unlock (&claims->lock);
+  run_due (claims, due);
+  claims_unref (claims);
+  g_free (lease);
+}
+
+void
+nf_claims_peer_down (NfClaims *claims)
+{
+  NfHost *host = claims->share->host;
+
+  pthread_mutex_lock (&claims->lock);
+  gboolean was_up = claims->up;
+  claims->up = FALSE;
+  Lease lease = { claims, ++claims->serial };
+  pthread_mutex_unlock (&claims->lock);
+  if (!was_up)
+    return;
+  g_atomic_int_inc (&claims->refs);
+  host->post_after (host->data, LOST_AFTER_MS, lease_is_over, g_memdup2 (&lease, sizeof lease));
+}
+
+/* ---- the replica ---- */
+
+typedef struct
+{
+  NfClaims *claims;
+  GArray *due;
+} Job;
+
+static void
+answer_arrived (gpointer data)
+{
+  Job *job = data;
+
+  run_due (job->claims, job->due);
+  claims_unref (job->claims);
+  g_free (job);
+}
+
+void
+nf_claims_check (NfClaims *claims)
+{
+  NfHost *host = claims->share->host;
+
+  if (g_atomic_int_get (&claims->n_arriving) == 0)
+    return;
+  GArray *due = due_new ();
+  pthread_mutex_lock (&claims->lock);
+  if (!claims->stopped)
+    finish_arrived (claims, due);
+  pthread_mutex_unlock (&claims->lock);
+  if (due->len == 0)
+    {
+      g_array_unref (due);
+      return;
+    }
+  Job job = { claims, due };
+  g_atomic_int_inc (&claims->refs);
+  host->post (host->data, answer_arrived, g_memdup2 (&job, sizeof job));
+}
+
+void
+nf_claims_told (NfClaims *claims)
+{
+  nf_told_run (claims->told);
+}
+
+/* ---- the whole ---- */
+
+NfClaims *
+nf_claims_new (NfShare *share)
+{
+  NfClaims *claims = g_new0 (NfClaims, 1);
+  NfHost *host = share->host;
+
+  claims->share = share;
+  claims->refs = 1;
+  claims->told = nf_told_new (share);
+  pthread_mutex_init (&claims->lock, NULL);
+  claims->held = nf_lock_table_new ();
+  claims->requests = g_ptr_array_new ();
+  claims->cancelled = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
+  claims->through = g_array_new (FALSE, FALSE, sizeof (Through));
+  /* Another one than any life before, and never 0. */
+  claims->session = (guint64)host->realtime_ns (host->data) / 1000000000 << 32
+                    | (host->random (host->data) | 1);
+  return claims;
+}
+
+void
+nf_claims_stop (NfClaims *claims)
+{
+  GArray *due = due_new ();
+
+  pthread_mutex_lock (&claims->lock);
+  claims->stopped = TRUE;
+  claims->up = FALSE;
+  lose_all (claims, due);
+  pthread_mutex_unlock (&claims->lock);
+  run_due (claims, due);
+}
+
+void
+nf_claims_free (NfClaims *claims)
+{
+  claims_unref (claims);
+}
