@@ -107,37 +107,37 @@ nf_handle_add_owner (NfHandle *handle, NfLockKind kind, guint64 owner)
 }
 
 static void
-unlocked (gpointer data, int status, const NfMsg *answer)
+fill_unlock (const NfHandle *handle, NfLockKind kind, guint64 owner, NfMsg *call)
 {
-  (void)data, (void)status, (void)answer; /* with the link gone the primary frees it by itself */
+  call->type = NF_MSG_LOCK;
+  call->lock.fid = handle->node->fid;
+  call->lock.kind = (guint8)kind;
+  call->lock.owner = owner;
+  call->lock.type = NF_LOCK_NONE;
+  call->lock.end = G_MAXINT64;
 }
 
-static void
-unlock (NfHandle *handle, NfLockKind kind, guint64 owner)
-{
-  NfMsg call = { .type = NF_MSG_LOCK };
-
-  call.lock.fid = handle->node->fid;
-  call.lock.kind = (guint8)kind;
-  call.lock.owner = owner;
-  call.lock.type = NF_LOCK_NONE;
-  call.lock.end = G_MAXINT64;
-  nf_file_call (handle->file, &call, unlocked, NULL, NULL);
-}
-
-void
-nf_handle_closed_by (NfHandle *handle, guint64 owner)
+gboolean
+nf_handle_closed_by (NfHandle *handle, guint64 owner, NfMsg *call)
 {
   NfVolume *volume = handle->node->volume;
 
-  if (!handle->file || !nf_share_has_locks (volume->share, handle->node->fid))
-    return;
+  if (!handle->file || !g_atomic_int_get (&volume->locks)
+      || !nf_share_has_locks (volume->share, handle->node->fid))
+    return FALSE;
   pthread_mutex_lock (&volume->lock);
   gint at = find_owner (handle, NF_LOCK_RANGE, owner);
   if (at >= 0)
     g_array_remove_index_fast (handle->owners, (guint)at);
   pthread_mutex_unlock (&volume->lock);
-  unlock (handle, NF_LOCK_RANGE, owner);
+  fill_unlock (handle, NF_LOCK_RANGE, owner, call);
+  return TRUE;
+}
+
+static void
+unlocked (gpointer data, int status, const NfMsg *answer)
+{
+  (void)data, (void)status, (void)answer; /* with the link gone the primary frees it by itself */
 }
 
 static void
@@ -146,7 +146,9 @@ unlock_all (NfHandle *handle)
   for (guint i = 0; handle->file && handle->owners && i < handle->owners->len; i++)
     {
       const NfLockOwner *known = &g_array_index (handle->owners, NfLockOwner, i);
-      unlock (handle, known->kind, known->owner);
+      NfMsg call = { 0 };
+      fill_unlock (handle, known->kind, known->owner, &call);
+      nf_file_call (handle->file, &call, unlocked, NULL, NULL);
     }
 }
 

@@ -42,6 +42,7 @@ void nf_handles_close (NfVolume *volume);
 void nf_handles_drop (NfNode *node);
 /* Locks are asked for through HANDLE by OWNER: they go with it. */
 void nf_handle_add_owner (NfHandle *handle, NfLockKind kind, guint64 owner);
-/* OWNER, a process, closes a descriptor of HANDLE's file: all its ranges there go. Entered. */
-void nf_handle_closed_by (NfHandle *handle, guint64 owner);
+/* OWNER, a process, closes a descriptor of HANDLE's file: all its ranges there go. FALSE if it can have none; else fills the
+ * CALL by which they do. Entered. */
+gboolean nf_handle_closed_by (NfHandle *handle, guint64 owner, NfMsg *call);
 gboolean nf_handle_writable (const NfHandle *handle);

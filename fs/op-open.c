@@ -173,26 +173,33 @@ op_release (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
   (void)fuse_reply_err (req, 0); /* nobody waits for it */
 }
 
-/* close(2): says what became of writes that were told to be done before they were. */
+static void
+collect_writes (NfRequest *request, int status, const NfMsg *answer)
+{
+  (void)status, (void)answer; /* of the unlock: it can't fail */
+  if (nf_handle_writable (request->handle))
+    nf_request_flush (request, FALSE, FALSE, nf_reply_done);
+  else
+    nf_reply_status (request, 0);
+}
+
+/* close(2): takes a process' locks, and says what became of writes that were told to be done before they were. */
 static void
 op_flush (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
   NfMsg call;
-  NfHandle *handle = GSIZE_TO_POINTER (fi->fh);
+  const NfHandle *handle = GSIZE_TO_POINTER (fi->fh);
 
   if (!nf_handle_writable (handle) && !g_atomic_int_get (&handle->node->volume->locks))
     {
       (void)fuse_reply_err (req, 0);
       return;
     }
-  NfRequest *request = nf_request_begin_file (req, ino, fi, NF_MSG_FSYNC, EIO, &call);
-  if (!request)
-    return;
-  nf_handle_closed_by (handle, fi->lock_owner);
-  if (nf_handle_writable (handle))
-    nf_request_flush (request, FALSE, FALSE, nf_reply_done);
-  else
-    nf_reply_status (request, 0);
+  NfRequest *request = nf_request_begin_file (req, ino, fi, NF_MSG_LOCK, EIO, &call);
+  if (request && nf_handle_closed_by (request->handle, fi->lock_owner, &call))
+    nf_request_call (request, &call, collect_writes);
+  else if (request)
+    collect_writes (request, 0, NULL);
 }
 
 static void

@@ -12,9 +12,9 @@
 
 /* The other side of grants.c.
  *
- * A request goes to the primary as any call does, behind the writes to its file that are under way. An unlock is told to
- * the caller as done at once: nobody else can have the lock before the primary has it back. A lock is told as given when
- * the replica has applied all that its last holder can have done, and the kernel knows.
+ * A request goes to the primary as any call does, behind the writes to its file that are under way. A lock is told as
+ * given when the replica has applied all that its last holder can have done, and the kernel knows. An unlock is done when
+ * the primary says so, and can't fail: with the link gone it is made up for.
  *
  * What is held is remembered here, since the primary is told all of it over each new link: as of the answers, so that a lock
  * whose return is under way stays until what was written under it has come to the primary.
@@ -41,7 +41,7 @@ typedef struct
   State state;
   guint64 session;
   guint64 seq;
-  NfCallDone done; /* NULL: told already */
+  NfCallDone done;
   gpointer data;
 } Request;
 
@@ -79,6 +79,7 @@ typedef struct
   NfCallDone done;
   gpointer data;
   int status;
+  gboolean given; /* a lock */
 } Due;
 
 /* ---- answers ---- */
@@ -93,10 +94,10 @@ due_new (void)
 static void
 finish (NfClaims *claims, Request *request, int status, GArray *due)
 {
-  Due item = { request->done, request->data, status };
+  Due item
+      = { request->done, request->data, status, status == 0 && request->lock.type != NF_LOCK_NONE };
 
-  if (request->done)
-    g_array_append_val (due, item);
+  g_array_append_val (due, item);
   if (request->state == ARRIVING)
     (void)g_atomic_int_dec_and_test (&claims->n_arriving);
   (void)g_hash_table_remove (claims->cancelled, &request->lock.id);
@@ -114,7 +115,7 @@ run_due (NfClaims *claims, GArray *due)
     {
       const Due *item = &g_array_index (due, Due, i);
       NfMsg answer = { .type = NF_MSG_ANSWER };
-      if (item->status == 0)
+      if (item->given)
         nf_told_answer (claims->told, 0, item->done, item->data);
       else
         item->done (item->data, item->status, &answer);
@@ -271,7 +272,7 @@ answered (gpointer data, int status, const NfMsg *answer)
       /* Even if it couldn't be said: with the next link it isn't among what this site has. */
       if (current)
         note (claims, &request->lock);
-      finish (claims, request, status, due);
+      finish (claims, request, 0, due);
     }
   else if (status != 0)
     finish (claims, request, status, due);
@@ -313,22 +314,19 @@ void
 nf_claims_call (NfClaims *claims, NfFile *file, const NfMsg *call, NfCallDone done, gpointer data,
                 guint64 *ret_id)
 {
-  NfMsg answer = { .type = NF_MSG_ANSWER };
-  gboolean unlocks = call->lock.type == NF_LOCK_NONE;
-
   if (call->lock.how == NF_LOCK_TEST)
     {
       nf_forward_call (claims->share->forward, file, call, done, data, ret_id);
       return;
     }
   pthread_mutex_lock (&claims->lock);
-  Request *request = request_new (claims, file, call, unlocks ? NULL : done, data);
+  Request *request = request_new (claims, file, call, done, data);
   request->session = claims->session;
   g_ptr_array_add (claims->requests, request);
   pthread_mutex_unlock (&claims->lock);
-  nf_forward_call (claims->share->forward, file, call, answered, request, ret_id);
-  if (unlocks)
-    done (data, 0, &answer);
+  /* What is given back isn't interrupted. */
+  nf_forward_call (claims->share->forward, file, call, answered, request,
+                   call->lock.type == NF_LOCK_NONE ? NULL : ret_id);
 }
 
 static Request *

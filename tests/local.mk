@@ -87,12 +87,16 @@ tests_sites_nf_work_SOURCES = tests/sites/nf-work.c tests/sites/nf-work.h tests/
 	tests/sites/nf-observe.c tests/sites/nf-acked.c tests/sites/nf-power.c
 tests_sites_nf_work_LDADD = $(GLIB_LIBS)
 
+check_PROGRAMS += tests/sites/nf-lock
+tests_sites_nf_lock_SOURCES = tests/sites/nf-lock.c
+tests_sites_nf_lock_LDADD = $(GLIB_LIBS)
+
 # The whole, with several sites. "make check-long" runs the same with larger figures.
 test_data += tests/sites/stage.sh tests/sites/as-user.sh tests/sites/load.sh tests/sites/material.sh tests/sites/badinput-disk.sh \
 	tests/sites/badinput-peer.sh
 site_tests = tests/sites/fsck.sh tests/sites/none.sh tests/sites/programs.sh tests/sites/kill.sh tests/sites/order.sh \
 	tests/sites/badinput.sh tests/sites/random.sh tests/sites/fill.sh tests/sites/personal.sh \
-	tests/sites/maildir.sh tests/sites/bulk.sh tests/sites/cut.sh
+	tests/sites/maildir.sh tests/sites/bulk.sh tests/sites/cut.sh tests/sites/locks.sh
 site_tests += tests/faults/power.sh tests/faults/points.sh tests/faults/eio.sh tests/faults/journal.sh
 test_data += tests/faults/disk.sh
 script_tests += $(site_tests)
