@@ -177,7 +177,9 @@ suspect_touched (NfReplica *replica, const NfRecord *record)
           nf_index_set_suspect (index, record->names[i].parent, NF_SUSPECT_NAMES, 0));
       nf_heal_add (replica->heal, record->names[i].parent);
     }
-  if (err == 0 && record->kind == NF_OP_DATA)
+  if (err == 0
+      && (record->kind == NF_OP_DATA
+          || (record->kind == NF_OP_ATTR && (record->mask & NF_SET_SIZE))))
     err = or_not_here (nf_dirty_whole (replica->share, record->fid));
   if (err == 0 && record->kind != NF_OP_NAMES)
     err = or_not_here (nf_index_set_suspect (index, record->fid, NF_SUSPECT_ATTR, 0));
