@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "sync/intents.h"
+
 /* One record on the tree. Ops are assignments, so that each function here asks what is, and changes it to what the
  * record says, whether the tree is older or newer than the op: a redo goes over ops that were applied already. */
 
@@ -166,6 +168,8 @@ apply_data (NfShare *share, const NfRecord *record, NfSlice bytes, guint flags)
   int err = fstat (fd, &st) != 0 ? -errno : 0;
   guint64 before = err == 0 ? (guint64)st.st_size : 0;
   NfAttr was = { .fid = record->fid, .mtime = err == 0 ? mtime_of (&st) : 0 };
+  if (err == 0 && record->offset < before)
+    err = nf_intents_note (share->intents, record->fid);
   /* A file grows first, at once, and then gets its bytes, under the lock that readers take: a stat in between must not
    * see how far the kernel has come with a write that reaches over pages. */
   if (err == 0 && before < record->attr.size && ftruncate (fd, (off_t)record->attr.size) != 0)
@@ -204,7 +208,13 @@ apply_size (NfShare *share, int fd, const NfRecord *record)
 {
   struct stat st;
 
-  if (fstat (fd, &st) != 0 || ftruncate (fd, (off_t)record->attr.size) != 0)
+  if (fstat (fd, &st) != 0)
+    return -errno;
+  int err
+      = record->attr.size < (guint64)st.st_size ? nf_intents_note (share->intents, record->fid) : 0;
+  if (err != 0)
+    return err;
+  if (ftruncate (fd, (off_t)record->attr.size) != 0)
     return -errno;
   if (record->mask & NF_SET_MTIME)
     return 0;

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "sync/intents.h"
+
 #define SENTINEL "sentinel"
 #define NOTE "checkpoint"
 #define NS_PER_S G_GINT64_CONSTANT (1000000000)
@@ -88,8 +90,9 @@ static int
 make (NfShare *share, guint64 mark)
 {
   gint64 time = 0;
-  int err = touch_sentinel (share, &time);
 
+  nf_intents_begin (share->intents);
+  int err = touch_sentinel (share, &time);
   if (err == 0)
     err = nf_journal_sync (share->journal);
   if (err == 0 && syncfs (nf_tree_hidden_fd (share->tree)) != 0)
@@ -98,6 +101,8 @@ make (NfShare *share, guint64 mark)
   if (err == 0)
     err = note_on_disk (share, mark, time);
   nf_host_point (share->host, "checkpoint-noted");
+  if (err == 0)
+    err = nf_intents_end (share->intents, nf_index_last_fid (share->index));
   return err != 0 ? err : note_in_index (share, mark);
 }
 
@@ -128,14 +133,15 @@ static int
 make_copy (NfShare *share)
 {
   gint64 time = 0;
-  int err = touch_sentinel (share, &time);
 
+  nf_intents_begin (share->intents);
+  int err = touch_sentinel (share, &time);
   if (err == 0)
     err = set_meta_u64 (share, "copy-time", (guint64)time);
   if (err == 0)
     err = nf_index_sync_after (share->index, tree_to_disk, share);
   nf_host_point (share->host, "checkpoint-noted");
-  return err;
+  return err != 0 ? err : nf_intents_end (share->intents, nf_index_last_fid (share->index));
 }
 
 int

@@ -39,7 +39,6 @@ typedef struct
   NfLock lock;  /* its id is that of the call, known with the answer */
   NfFile *file; /* NULL: closed meanwhile */
   State state;
-  guint64 session;
   guint64 seq;
   NfCallDone done;
   gpointer data;
@@ -266,18 +265,14 @@ answered (gpointer data, int status, const NfMsg *answer)
 
   pthread_mutex_lock (&claims->lock);
   request->lock.id = answer->answer.reqid;
-  gboolean current = request->session == claims->session;
   if (request->lock.type == NF_LOCK_NONE)
     {
       /* Even if it couldn't be said: with the next link it isn't among what this site has. */
-      if (current)
-        note (claims, &request->lock);
+      note (claims, &request->lock);
       finish (claims, request, 0, due);
     }
   else if (status != 0)
     finish (claims, request, status, due);
-  else if (!current)
-    finish (claims, request, -EIO, due);
   else if (answer->answer.value == NF_LOCK_WAITS)
     {
       request->state = WAITING;
@@ -321,7 +316,6 @@ nf_claims_call (NfClaims *claims, NfFile *file, const NfMsg *call, NfCallDone do
     }
   pthread_mutex_lock (&claims->lock);
   Request *request = request_new (claims, file, call, done, data);
-  request->session = claims->session;
   g_ptr_array_add (claims->requests, request);
   pthread_mutex_unlock (&claims->lock);
   /* What is given back isn't interrupted. */

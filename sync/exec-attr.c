@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "sync/creds.h"
+#include "sync/intents.h"
 
 /* SETATTR: size, owner, mode, times; whatever of them one call sets. The kernel judges each with the caller's
  * credentials. What came out otherwise than recorded (set-id bits that a chown clears, times that the filesystem
@@ -268,6 +269,10 @@ set_opened (NfExec *exec, Setting *setting)
     return err;
   if ((setting->mask & NF_SET_SIZE) && !S_ISREG (setting->before.mode))
     return S_ISDIR (setting->before.mode) ? -EISDIR : -EINVAL;
+  if ((setting->mask & NF_SET_SIZE) && setting->want.size < setting->before.size)
+    err = nf_intents_note (exec->share->intents, setting->fid);
+  if (err != 0)
+    return err;
   setting->had_capability = endangers_capability (setting);
   foretell (exec, setting);
   if (setting->recorded)

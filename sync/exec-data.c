@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "sync/creds.h"
+#include "sync/intents.h"
 
 /* WRITE: the path that has to be short. One fstat, the record, the data, the mtime; nothing is looked up, and the
  * index isn't touched. */
@@ -114,6 +115,11 @@ prepare (NfExec *exec, Writing *writing)
     writing->offset = (guint64)st->st_size;
   if (writing->offset > (guint64)G_MAXINT64 - writing->data.len)
     return -EFBIG;
+  int err = writing->offset < (guint64)st->st_size
+                ? nf_intents_note (exec->share->intents, writing->fid)
+                : 0;
+  if (err != 0)
+    return err;
   nf_exec_attr (st, writing->fid, &writing->attr);
   writing->attr.mtime = nf_exec_mtime (exec, writing->attr.mtime);
   writing->attr.size = MAX (writing->attr.size, writing->offset + writing->data.len);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "sync/creds.h"
+#include "sync/intents.h"
 
 /* Changes of a range that carry no data: FALLOCATE and COPY. */
 
@@ -137,6 +138,8 @@ fallocate_locked (NfExec *exec, int fd)
   if (err == 0)
     err = foretell (call, attr.size, &range, &length, &size);
   attr.size = size;
+  if (err == 0)
+    err = nf_intents_note (exec->share->intents, fid);
   if (err == 0)
     err = append_range (exec, fid, range, offset, length, &attr);
   if (err != 0)
@@ -289,6 +292,10 @@ copy_locked (NfExec *exec, Copying *copying)
   if (err != 0 || copying->length == 0)
     return err;
   attr.size = MAX (size, copying->offset + copying->length);
+  if (copying->offset < size)
+    err = nf_intents_note (exec->share->intents, fid);
+  if (err != 0)
+    return err;
   err = append_range (exec, fid, NF_RANGE_DATA, copying->offset, copying->length, &attr);
   if (err != 0)
     return err;

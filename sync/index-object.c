@@ -331,6 +331,26 @@ nf_index_next (NfIndex *index, NfFid after, NfObject *ret_object)
   return next_in (index, index->objects, after, ret_object);
 }
 
+NfFid
+nf_index_last_fid (NfIndex *index)
+{
+  MDB_txn *txn = nf_index_read_begin (index);
+  MDB_cursor *cursor = NULL;
+  MDB_val key, value;
+  NfFid fid = NF_FID_NONE;
+
+  if (txn == NULL)
+    return NF_FID_NONE;
+  if (mdb_cursor_open (txn, index->objects, &cursor) == 0)
+    {
+      if (mdb_cursor_get (cursor, &key, &value, MDB_LAST) == 0 && key.mv_size == sizeof fid)
+        memcpy (&fid, key.mv_data, sizeof fid);
+      mdb_cursor_close (cursor);
+    }
+  nf_index_read_end (index);
+  return fid;
+}
+
 guint64
 nf_index_suspects (NfIndex *index)
 {

@@ -130,6 +130,8 @@ guint64 nf_index_suspects (NfIndex *index); /* how many, as of the last commit; 
 guint64 nf_index_count (NfIndex *index);    /* objects */
 /* All objects, by fid; as next_suspect. */
 gboolean nf_index_next (NfIndex *index, NfFid after, NfObject *ret_object);
+/* The highest fid; NF_FID_NONE if there is none. */
+NfFid nf_index_last_fid (NfIndex *index);
 
 /* Attributes that the backing filesystem can't hold (owner, device, setuid, xattrs), recorded
  * beside the object. KEY is free ("attr", "x:user.foo"). VALUE NULL-slice removes. */

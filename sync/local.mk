@@ -61,6 +61,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/index-safe.c \
 	sync/index.c \
 	sync/index.h \
+	sync/intents.c \
+	sync/intents.h \
 	sync/journal-open.c \
 	sync/journal-private.h \
 	sync/journal-read.c \

@@ -12,6 +12,7 @@
 #include "sync/audit.h"
 #include "sync/boot.h"
 #include "sync/checkpoint.h"
+#include "sync/intents.h"
 #include "sync/rebind.h"
 #include "sync/restore.h"
 
@@ -327,6 +328,18 @@ say_own (NfPrimary *primary, guint64 from, guint64 last)
   return err;
 }
 
+/* Written over since the last checkpoint: no time need tell of it. */
+static int
+say_written_over (NfPrimary *primary)
+{
+  g_autoptr (GArray) fids = nf_intents_list (primary->share->intents);
+  int err = 0;
+
+  for (guint i = 0; err == 0 && i < fids->len; i++)
+    err = nf_primary_say_anew (primary, g_array_index (fids, NfFid, i));
+  return err;
+}
+
 static int
 open_unclean (NfPrimary *primary, gboolean reboot, NfRestoreState restore)
 {
@@ -362,6 +375,8 @@ open_unclean (NfPrimary *primary, gboolean reboot, NfRestoreState restore)
     err = nf_primary_redo (primary, from, last, reboot, checkpoint.mark);
   if (err == 0 && reboot && !fresh)
     err = look_through (primary, since);
+  if (err == 0 && reboot && !fresh && !restored)
+    err = say_written_over (primary);
   if (err == 0 && restored)
     err = say_own (primary, from, last);
   if (err == 0 && (fresh || nf_primary_get_meta (primary, "adopting", 0) != 0))
@@ -398,6 +413,7 @@ nf_primary_recover (NfPrimary *primary, GError **error)
   primary->epoch = MAX (nf_primary_get_meta (primary, "epoch", 0), last.epoch);
   primary->lossy_epoch = nf_primary_get_meta (primary, "lossy-epoch", 0);
   primary->lossy_seq = nf_primary_get_meta (primary, "lossy-seq", 0);
+  nf_intents_hold (share->intents, reboot && !clean);
   err = clean ? open_clean (primary, last.seq) : open_unclean (primary, reboot, restore);
   if (err != 0)
     {
@@ -416,6 +432,7 @@ nf_primary_recover (NfPrimary *primary, GError **error)
     (void)nf_journal_restart (share->journal, nf_journal_last (share->journal));
   /* Only now: whoever is killed before looks once more. */
   (void)nf_index_set_meta (share->index, "boot", nf_slice_str (boot.str));
+  nf_intents_hold (share->intents, FALSE);
   pthread_mutex_lock (&share->lock);
   share->epoch = primary->epoch;
   pthread_mutex_unlock (&share->lock);

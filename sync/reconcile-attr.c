@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "sync/intents.h"
+
 int
 nf_reconcile_attr (NfReplica *replica, NfFid fid, const NfDirEntry *entry, gboolean *ret_changed)
 {
@@ -141,6 +143,8 @@ write_content (NfReplica *replica, NfFid fid, int fd, NfSlice data)
   struct stat st;
   int err = nf_reconcile_keep_copy (replica, fid);
 
+  if (err == 0)
+    err = nf_intents_note (replica->share->intents, fid);
   if (err == 0)
     err = nf_dirty_whole (replica->share, fid); /* until it is whole */
 

@@ -3,10 +3,12 @@
 
 #include "sync/replica-internal.h"
 
+#include <errno.h>
 #include <sys/stat.h>
 
 #include "sync/boot.h"
 #include "sync/checkpoint.h"
+#include "sync/intents.h"
 #include "sync/listing.h"
 #include "sync/rebind.h"
 #include "sync/sample.h"
@@ -146,6 +148,22 @@ suspect_newer (NfShare *share, gint64 since)
   return err;
 }
 
+/* Written over since then: no time need tell of it. */
+static int
+suspect_written_over (NfShare *share)
+{
+  g_autoptr (GArray) fids = nf_intents_list (share->intents);
+  int err = 0;
+
+  for (guint i = 0; err == 0 && i < fids->len; i++)
+    {
+      err = nf_dirty_whole (share, g_array_index (fids, NfFid, i));
+      if (err == -ENOENT)
+        err = 0; /* gone meanwhile */
+    }
+  return err;
+}
+
 int
 nf_replica_forget_unnamed (NfReplica *replica)
 {
@@ -182,5 +200,6 @@ nf_replica_goes_on (NfReplica *replica)
   gint64 since = nf_checkpoint_copy_time (share);
 
   return nf_index_is_restored (share->index) && since != G_MININT64
-         && suspect_newer (share, since) == 0 && nf_replica_forget_unnamed (replica) == 0;
+         && suspect_newer (share, since) == 0 && suspect_written_over (share) == 0
+         && nf_replica_forget_unnamed (replica) == 0;
 }

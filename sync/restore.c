@@ -7,6 +7,7 @@
 
 #include "sync/boot.h"
 #include "sync/checkpoint.h"
+#include "sync/intents.h"
 #include "sync/life.h"
 #include "sync/replica-internal.h"
 #include "sync/sample.h"
@@ -326,6 +327,7 @@ nf_restore_trusts (NfRestore *restore, NfFid fid, const NfAttr *there)
   NfAttr here;
 
   return restore && restore->changed && !g_hash_table_contains (restore->changed, &fid)
+         && !nf_intents_has (restore->share->intents, fid)
          && nf_tree_stat (restore->share->tree, fid, &here) == 0
          && here.ctime < restore->checkpoint.time && here.size == there->size
          && here.mtime == there->mtime;

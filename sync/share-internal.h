@@ -31,6 +31,7 @@ typedef struct NfReplica NfReplica;
 typedef struct NfForward NfForward;
 typedef struct NfRestore NfRestore;
 typedef struct NfClaims NfClaims;
+typedef struct NfIntents NfIntents;
 
 /* Enough that files rarely meet. */
 #define NF_CONTENT_LOCKS 64
@@ -43,6 +44,7 @@ struct NfShare
   NfIndex *index;     /* the tree's */
   NfJournal *journal; /* NULL for role none */
   NfReserve *reserve; /* likewise */
+  NfIntents *intents; /* likewise */
   NfOpens *opens;
   NfPrimary *primary; /* one of these two */
   NfReplica *replica; /* role replica and, with no tree, none */

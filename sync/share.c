@@ -11,6 +11,7 @@
 #include <gio/gio.h>
 
 #include "sync/claims.h"
+#include "sync/intents.h"
 #include "sync/restore.h"
 #include "sync/source.h"
 
@@ -77,6 +78,13 @@ open_store (NfShare *share, const GError *damage, GError **error)
     return FALSE;
   share->index = nf_tree_index (share->tree);
   share->reserve = nf_reserve_new (nf_tree_hidden_fd (share->tree));
+  share->intents = nf_intents_open (nf_tree_hidden_fd (share->tree));
+  if (!share->intents)
+    {
+      g_set_error (error, G_FILE_ERROR, g_file_error_from_errno (errno),
+                   "%s/.nearfs/intents can't be opened: %s", conf->dir, g_strerror (errno));
+      return FALSE;
+    }
   if (nf_tree_is_anew (share->tree) != 0)
     (void)nf_journal_remove_dir (nf_tree_hidden_fd (share->tree), JOURNAL);
   int err = damage ? begin_after_damage (share, &start) : 0;
@@ -215,6 +223,8 @@ nf_share_close (NfShare *share)
   nf_opens_free (share->opens);
   if (share->journal)
     nf_journal_close (share->journal);
+  if (share->intents)
+    nf_intents_free (share->intents);
   nf_reserve_free (share->reserve);
   if (share->tree)
     nf_tree_close (share->tree);

@@ -3,6 +3,7 @@
 
 #include "sync/reconcile.h"
 #include "sync/replica-internal.h"
+#include "sync/intents.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -261,8 +262,10 @@ mark_half_done (Switch *sw)
 static int
 switch_in_place (Switch *sw)
 {
-  int err = mark_half_done (sw);
+  int err = nf_intents_note (sw->replica->share->intents, sw->transfer->fid);
 
+  if (err == 0)
+    err = mark_half_done (sw);
   if (err == 0)
     err = write_ops (sw);
   if (err == 0)

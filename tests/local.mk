@@ -143,6 +143,14 @@ unit_tests += tests/test-lock-table
 tests_test_lock_table_SOURCES = tests/test-lock-table.c
 tests_test_lock_table_LDADD = $(SYNC_UNIT)
 
+unit_tests += tests/test-intents
+tests_test_intents_SOURCES = tests/test-intents.c $(SIM)
+tests_test_intents_LDADD = $(SYNC_UNIT)
+
+unit_tests += tests/test-locks
+tests_test_locks_SOURCES = tests/test-locks.c $(WORLD)
+tests_test_locks_LDADD = $(SYNC_UNIT)
+
 unit_tests += tests/test-creds
 tests_test_creds_SOURCES = tests/test-creds.c
 tests_test_creds_LDADD = $(SYNC_UNIT)

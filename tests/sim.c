@@ -36,6 +36,7 @@ typedef struct
 struct NfSim
 {
   GRand *rand;
+  gboolean locks;
   guint32 seed;
   guint32
       randoms; /* how often a share asked for chance: it gets none of ours, so that seeds keep their histories */
@@ -126,7 +127,11 @@ host_send (gpointer data, const char *to, gboolean bulk, const NfMsg *msg)
 {
   NfSimSite *site = data;
 
-  return !site->dead && put_frame (site->sim, site->name, to, bulk, msg);
+  if (site->dead)
+    return FALSE;
+  if (msg->type == NF_MSG_LOCKS && !site->sim->locks)
+    return TRUE;
+  return put_frame (site->sim, site->name, to, bulk, msg);
 }
 
 static gsize
@@ -536,6 +541,12 @@ nf_sim_call (NfSimSite *site, const NfMsg *msg, NfMsg *ret_answer)
 }
 
 /* ---- the world ---- */
+
+void
+nf_sim_use_locks (NfSim *sim)
+{
+  sim->locks = TRUE;
+}
 
 NfSim *
 nf_sim_new (guint32 seed)

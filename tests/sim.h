@@ -26,6 +26,8 @@ typedef struct
 typedef void (*NfSimHook) (gpointer data, NfSimSite *site, const char *name);
 
 NfSim *nf_sim_new (guint32 seed);
+/* Locks are used in it. Without, sites don't say that they have none: the seeds of older histories don't know that message. */
+void nf_sim_use_locks (NfSim *sim);
 /* Closes what is open. */
 void nf_sim_free (NfSim *sim);
 /* The site of that name, made on first use. */

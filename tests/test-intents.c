@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sync/intents.h"
+#include "tests/sim.h"
+
+static char *dir;
+static int dir_fd;
+static NfIntents *intents;
+
+static void
+setup (void)
+{
+  dir = nf_sim_make_dir ();
+  dir_fd = open (dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  intents = nf_intents_open (dir_fd);
+  cr_assert (intents != NULL);
+}
+
+static void
+teardown (void)
+{
+  nf_intents_free (intents);
+  close (dir_fd);
+  nf_sim_remove_dir (dir);
+}
+
+static void
+open_again (void)
+{
+  nf_intents_free (intents);
+  intents = nf_intents_open (dir_fd);
+  cr_assert (intents != NULL);
+}
+
+static int
+intents_fd (void)
+{
+  return openat (dir_fd, "intents", O_RDWR | O_CLOEXEC);
+}
+
+TestSuite (intents, .init = setup, .fini = teardown);
+
+Test (intents, what_is_noted_the_next_life_knows)
+{
+  cr_assert_eq (nf_intents_note (intents, 5), 0);
+  cr_assert_eq (nf_intents_note (intents, 7), 0);
+  open_again ();
+  cr_assert (nf_intents_has (intents, 5));
+  cr_assert (nf_intents_has (intents, 7));
+  cr_assert_not (nf_intents_has (intents, 6));
+  g_autoptr (GArray) fids = nf_intents_list (intents);
+  cr_assert_eq (fids->len, 2);
+}
+
+Test (intents, a_checkpoint_forgets_what_was_noted_before_it_began)
+{
+  cr_assert_eq (nf_intents_note (intents, 5), 0);
+  nf_intents_begin (intents);
+  cr_assert_eq (nf_intents_note (intents, 6), 0);
+  cr_assert_eq (nf_intents_end (intents, 100), 0);
+  cr_assert_not (nf_intents_has (intents, 5));
+  cr_assert (nf_intents_has (intents, 6));
+  open_again ();
+  cr_assert_not (nf_intents_has (intents, 5));
+  cr_assert (nf_intents_has (intents, 6));
+}
+
+/* 5 is written while the checkpoint is under way, too. */
+Test (intents, who_writes_on_during_a_checkpoint_is_noted_again)
+{
+  cr_assert_eq (nf_intents_note (intents, 5), 0);
+  nf_intents_begin (intents);
+  cr_assert_eq (nf_intents_note (intents, 5), 0);
+  cr_assert_eq (nf_intents_end (intents, 100), 0);
+  open_again ();
+  cr_assert (nf_intents_has (intents, 5));
+}
+
+Test (intents, files_newer_than_the_checkpoint_need_no_note)
+{
+  nf_intents_begin (intents);
+  cr_assert_eq (nf_intents_end (intents, 100), 0);
+  cr_assert_eq (nf_intents_note (intents, 101), 0);
+  cr_assert_eq (nf_intents_note (intents, 100), 0);
+  cr_assert_not (nf_intents_has (intents, 101));
+  cr_assert (nf_intents_has (intents, 100));
+}
+
+Test (intents, while_held_nothing_is_forgotten)
+{
+  cr_assert_eq (nf_intents_note (intents, 5), 0);
+  open_again ();
+  nf_intents_hold (intents, TRUE);
+  nf_intents_begin (intents);
+  cr_assert_eq (nf_intents_end (intents, 100), 0);
+  open_again ();
+  cr_assert (nf_intents_has (intents, 5));
+}
+
+Test (intents, a_torn_entry_does_not_count)
+{
+  cr_assert_eq (nf_intents_note (intents, 5), 0);
+  cr_assert_eq (nf_intents_note (intents, 6), 0);
+  int fd = intents_fd ();
+  cr_assert_eq (pwrite (fd, "\0", 1, 4096 + 16), 1);
+  close (fd);
+  open_again ();
+  cr_assert (nf_intents_has (intents, 5));
+  cr_assert_not (nf_intents_has (intents, 6));
+}
+
+Test (intents, the_file_does_not_grow_with_checkpoints)
+{
+  struct stat st;
+  int fd = intents_fd ();
+
+  cr_assert_eq (fstat (fd, &st), 0);
+  off_t before = st.st_size;
+  for (guint i = 0; i < 200; i++)
+    {
+      for (NfFid fid = 1; fid <= 30; fid++)
+        cr_assert_eq (nf_intents_note (intents, fid), 0);
+      nf_intents_begin (intents);
+      cr_assert_eq (nf_intents_end (intents, 100), 0);
+    }
+  cr_assert_eq (fstat (fd, &st), 0);
+  cr_assert_eq (st.st_size, before);
+  close (fd);
+  open_again ();
+  cr_assert_not (nf_intents_has (intents, 1));
+}
