@@ -23,6 +23,11 @@ struct NfNode
   gsize parent;    /* number of the node in which it was last found, which may be gone; atomic */
   NfHandle *handles; /* open ones; guarded by the volume's lock, set atomically */
   gint detached;     /* atomic */
+  /* What open-mode.c counts; guarded by the volume's lock. */
+  guint passing;    /* handles that pass through … */
+  gint32 passed_to; /* … to the file that the kernel knows by this number */
+  guint plain;      /* all others */
+  gint read_write;  /* was once opened for both; atomic */
   /* Of a directory that was removed from here, for those who have it open; set once, atomically. */
   NfAttr *gone;
 };
