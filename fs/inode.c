@@ -12,6 +12,7 @@ struct NfNodes
   pthread_mutex_t lock; /* innermost */
   GHashTable *by_fid;   /* of NfNode, by volume and fid; those that aren't detached */
   GHashTable *all;      /* of NfNode, those with lookups */
+  GHashTable *plain;    /* of NfNode, keys only: what is to come with `read_write`, and will be looked up at once */
   guint64 generation;
 };
 
@@ -42,6 +43,7 @@ nf_nodes_new (void)
   pthread_mutex_init (&nodes->lock, NULL);
   nodes->by_fid = g_hash_table_new (node_hash, node_equal);
   nodes->all = g_hash_table_new (NULL, NULL);
+  nodes->plain = g_hash_table_new_full (node_hash, node_equal, g_free, NULL);
   return nodes;
 }
 
@@ -57,6 +59,7 @@ nf_nodes_free (NfNodes *nodes)
       nf_handles_drop (node);
       nf_node_unref (node);
     }
+  g_hash_table_unref (nodes->plain);
   g_hash_table_unref (nodes->all);
   g_hash_table_unref (nodes->by_fid);
   pthread_mutex_destroy (&nodes->lock);
@@ -100,6 +103,7 @@ node_new (NfNodes *nodes, NfVolume *volume, NfFid fid)
   node->fid = fid;
   node->generation = ++nodes->generation;
   node->refs = 1;
+  node->read_write = g_hash_table_remove (nodes->plain, node);
   g_hash_table_add (nodes->by_fid, node);
   g_hash_table_add (nodes->all, node);
   return node;
@@ -170,6 +174,21 @@ nf_nodes_detach (NfNodes *nodes, NfNode *node)
   pthread_mutex_lock (&nodes->lock);
   if (node->lookups > 0)
     detach (nodes, node);
+  pthread_mutex_unlock (&nodes->lock);
+}
+
+void
+nf_nodes_detach_to_plain (NfNodes *nodes, NfNode *node)
+{
+  pthread_mutex_lock (&nodes->lock);
+  if (node->lookups > 0 && !node->detached)
+    {
+      NfNode *key = g_new0 (NfNode, 1);
+      detach (nodes, node);
+      key->volume = node->volume; /* only compared */
+      key->fid = node->fid;
+      (void)g_hash_table_add (nodes->plain, key);
+    }
   pthread_mutex_unlock (&nodes->lock);
 }
 

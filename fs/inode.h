@@ -27,7 +27,8 @@ struct NfNode
   guint passing;    /* handles that pass through … */
   gint32 passed_to; /* … to the file that the kernel knows by this number */
   guint plain;      /* all others */
-  gint read_write;  /* was once opened for both; atomic */
+  gboolean left_behind; /* another node has taken its place, and handles are open; guarded by the same */
+  gint read_write;      /* was once opened for both; atomic */
   /* Of a directory that was removed from here, for those who have it open; set once, atomically. */
   NfAttr *gone;
 };
@@ -52,6 +53,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (NfNode, nf_node_unref)
 
 /* NODE isn't found by its fid any more. */
 void nf_nodes_detach (NfNodes *nodes, NfNode *node);
+/* The same, and the node that takes its place will be as if it had been opened for both reading and writing. */
+void nf_nodes_detach_to_plain (NfNodes *nodes, NfNode *node);
 /* All of VOLUME. */
 void nf_nodes_detach_volume (NfNodes *nodes, const NfVolume *volume);
 /* The numbers (guint64) of all nodes of VOLUME, to be unreffed. */

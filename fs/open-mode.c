@@ -23,6 +23,9 @@
  *   reading           passing, if it can    passing               cached
  *   writing           direct                passing, direct       direct
  *   both              cached                another node          cached
+ *   CREATE            as above, not passing another node          as above
+ *
+ * (Direct instead of cached while there are two nodes: see below.)
  *
  * Counts change with the choice, before the reply, and again with RELEASE. The kernel takes a handle in later than we
  * count it and lets it go earlier; so what we count is at least what it has, and an open whose reply is on its way
@@ -34,14 +37,17 @@
  * no op, no journal and no other site knowing (it does: measured on 6.18). A read-only file behind doesn't help: then the
  * open fails. So the node is detached, as it is when its backing object is replaced, and the open fails with ESTALE:
  * the kernel looks the name up, and gets another node for the same fid, with the same inode number, whose handles are
- * plain. Who passes through keeps the old node. That costs a look-up, once: what was opened for both is likely to be
- * again, and its node doesn't pass through any more (`read_write`). What there is of it in two nodes is coherent so:
+ * plain. (So they must stay, since it looks only once: who comes in between to read may not pass through again. Hence
+ * `read_write`, which the new node has from the beginning.) Who passes through keeps the old node. That costs a look-up,
+ * once: what was opened for both is likely to be again, and its node doesn't pass through any more. As long as the old node has handles (`left_behind`),
+ * the two are coherent so:
  *
- *   content     a write by the new node reaches the file behind, where the old one reads; one by the old node (open for
- *               writing only) drops the new node's pages (tell_successor() in request.c)
- *   mappings    what is stored in a shared one of the new node is seen by the old one when it is written back: after
- *               msync() or 30 s. This is in nearfs(1), CAVEATS
- *   attributes  the old node's are asked for each time: nobody would invalidate them
+ *   content     a write by the new node reaches the file behind, where the old one reads. The new node's handles are
+ *               direct, so that they see what the old one's write (those for writing only)
+ *   mappings    what is stored in a shared one of the new node (DIRECT_IO_ALLOW_MMAP) is seen by the old one when it is
+ *               written back: after msync() or 30 s. This is in nearfs(1), CAVEATS. What the old one's write drops the
+ *               new one's pages (tell_successor() in request.c), a moment later
+ *   attributes  both nodes' are asked for each time
  *   locks       the local kernel has them by inode, so that those of the old node and of the new one don't know of each
  *               other. Where locks come to us, they go by fid
  *   names       others of the same file lead to the old node until they are looked up; opening one of them for both
@@ -55,8 +61,8 @@
  *
  *   our writes      would lie in the buffer, over the file, seen by all but those who pass through (G3). So they aren't
  *                   buffered then, and a change of content is answered when it is applied (sync/forward-park.c). Such an
- *                   answer must not hold up what the kernel is told, so that the writer has no pages locked: he is
- *                   direct, on the new node, too (DIRECT_IO_ALLOW_MMAP leaves him shared mappings)
+ *                   answer must not hold up what the kernel is told; it doesn't, as the writer is direct and has no pages
+ *                   locked
  *   others' ops     are seen at once. An op that reaches over a page may be seen in part for a moment, as a write is on a
  *                   local disk; through us a read sees it wholly or not at all, but what a program reads through the page
  *                   cache it may see in part, too, page by page. A file that grows doesn't get its length first, then
@@ -83,6 +89,36 @@ nf_open_mode_passes (const NfHandle *handle)
   return handle->mode == NF_OPEN_PASS || handle->mode == NF_OPEN_PASS_DIRECT;
 }
 
+/* With the volume's lock. */
+static void
+set_left_behind (NfNode *node, gboolean left_behind)
+{
+  NfVolume *volume = node->volume;
+
+  if (node->left_behind == left_behind)
+    return;
+  node->left_behind = left_behind;
+  if (left_behind)
+    g_queue_push_tail (&volume->left_behind, node);
+  else
+    (void)g_queue_remove (&volume->left_behind, node);
+  g_atomic_int_set (&volume->n_left_behind, (gint)volume->left_behind.length);
+}
+
+gboolean
+nf_open_mode_is_split (NfVolume *volume, NfFid fid)
+{
+  gboolean split = FALSE;
+
+  if (g_atomic_int_get (&volume->n_left_behind) == 0)
+    return FALSE;
+  pthread_mutex_lock (&volume->lock);
+  for (GList *l = volume->left_behind.head; l && !split; l = l->next)
+    split = ((NfNode *)l->data)->fid == fid;
+  pthread_mutex_unlock (&volume->lock);
+  return split;
+}
+
 int
 nf_open_mode_leave (NfHandle *handle)
 {
@@ -97,6 +133,7 @@ nf_open_mode_leave (NfHandle *handle)
     {
       unneeded = node->passed_to;
       node->passed_to = 0;
+      set_left_behind (node, FALSE);
     }
   handle->mode = NF_OPEN_UNDECIDED;
   return unneeded;
@@ -109,7 +146,10 @@ go_elsewhere (NfMount *mount, NfNode *node)
   guint64 id = nf_node_id (node);
   GArray *ids = g_array_new (FALSE, FALSE, sizeof id);
 
-  nf_nodes_detach (mount->nodes, node);
+  pthread_mutex_lock (&node->volume->lock);
+  set_left_behind (node, node->passing > 0);
+  pthread_mutex_unlock (&node->volume->lock);
+  nf_nodes_detach_to_plain (mount->nodes, node);
   g_array_append_val (ids, id);
   nf_invals_queue_ids (mount->invals, ids); /* whose attributes are asked for from now on */
   return -ESTALE;
@@ -147,13 +187,10 @@ join (NfMount *mount, NfHandle *handle, gboolean by_create, gboolean sure, int *
 {
   int accmode = handle->flags & O_ACCMODE;
 
-  *ret_status = -ESTALE;
-  if (by_create) /* it is there already: the kernel finds it, and opens it */
-    return TRUE;
   *ret_status = 0;
-  if (accmode == O_WRONLY)
+  if (accmode == O_WRONLY && !by_create)
     return count_beside (handle, NF_OPEN_PASS_DIRECT);
-  if (accmode != O_RDONLY || !sure || nf_file_pass (handle->file, FALSE) < 0)
+  if (accmode != O_RDONLY || by_create || !sure || nf_file_pass (handle->file, FALSE) < 0)
     {
       *ret_status = go_elsewhere (mount, handle->node);
       return TRUE;
@@ -171,7 +208,8 @@ may_begin (NfMount *mount, NfHandle *handle)
   NfNode *node = handle->node;
 
   if ((handle->flags & O_ACCMODE) != O_RDONLY || !nf_pass_is_on (mount->pass)
-      || g_atomic_int_get (&node->detached) || g_atomic_int_get (&node->read_write))
+      || g_atomic_int_get (&node->detached) || g_atomic_int_get (&node->read_write)
+      || nf_open_mode_is_split (node->volume, node->fid))
     return FALSE;
   pthread_mutex_lock (&node->volume->lock);
   gboolean may = node->plain == 0;
@@ -194,19 +232,16 @@ begin_passing (NfMount *mount, NfHandle *handle)
 static NfOpenMode
 plain_mode (NfHandle *handle)
 {
-  switch (handle->flags & O_ACCMODE)
-    {
-    case O_RDONLY:
-      return NF_OPEN_CACHED;
-    case O_WRONLY:
-      /* Through the page cache the kernel sends a write that reaches over a page in two: a record
-       * appended to a log would be seen by halves, here and at every site. Who can't read can't map
-       * it either, and needs no cache. */
-      return NF_OPEN_DIRECT;
-    default:
-      g_atomic_int_set (&handle->node->read_write, TRUE);
-      return nf_file_is_passed (handle->file) ? NF_OPEN_DIRECT : NF_OPEN_CACHED;
-    }
+  NfNode *node = handle->node;
+  int accmode = handle->flags & O_ACCMODE;
+
+  if (accmode == O_RDWR)
+    g_atomic_int_set (&node->read_write, TRUE);
+  /* Through the page cache the kernel sends a write that reaches over a page in two: a record
+   * appended to a log would be seen by halves, here and at every site. Who can't read can't map
+   * it either, and needs no cache. */
+  return accmode == O_WRONLY || nf_open_mode_is_split (node->volume, node->fid) ? NF_OPEN_DIRECT
+                                                                                : NF_OPEN_CACHED;
 }
 
 /* With no others, or beside plain ones. FALSE: others pass through by now. */

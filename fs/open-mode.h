@@ -16,5 +16,7 @@ typedef struct NfMount NfMount;
 int nf_open_mode_choose (NfMount *mount, NfHandle *handle, gboolean by_create, gboolean sure);
 /* With the volume's lock, HANDLE leaves its node. Returns the backing file's number that isn't needed any more, or 0. */
 int nf_open_mode_leave (NfHandle *handle);
+/* Is FID's former node still open? What the kernel caches of FID it then has to ask for. Thread: any. */
+gboolean nf_open_mode_is_split (NfVolume *volume, NfFid fid);
 /* Who passes through bypasses us, whatever the node has become. */
 gboolean nf_open_mode_passes (const NfHandle *handle);

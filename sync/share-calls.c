@@ -283,12 +283,6 @@ nf_file_unpass (NfFile *file)
   nf_opens_set_passed (file->share->opens, file, FALSE);
 }
 
-gboolean
-nf_file_is_passed (NfFile *file)
-{
-  return nf_opens_passed (file->share->opens, file->fid);
-}
-
 /* Of a file that has no name here any more the handle still knows the attributes. */
 static gboolean
 stat_unnamed (NfFile *file, const NfMsg *call, NfMsg *ret_answer)

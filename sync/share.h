@@ -99,8 +99,6 @@ int nf_file_read_fd (NfFile *file, guint64 offset, guint64 length);
  * file. At a replica what was changed a moment ago isn't read so. Thread: any. */
 int nf_file_pass (NfFile *file, gboolean alone);
 void nf_file_unpass (NfFile *file);
-/* Is FILE's fid read past us at this site, which isn't the primary's? */
-gboolean nf_file_is_passed (NfFile *file);
 /* Reads right here, seeing each applied op wholly or not at all. Bytes (0 at the end) or -errno; -EAGAIN if the READ call
  * has to be used. */
 gssize nf_file_read (NfFile *file, void *buffer, gsize size, guint64 offset);

@@ -708,13 +708,6 @@ nf_file_unpass (NfFile *file)
   (void)file;
 }
 
-gboolean
-nf_file_is_passed (NfFile *file)
-{
-  (void)file;
-  return FALSE;
-}
-
 gssize
 nf_file_read (NfFile *file, void *buffer, gsize size, guint64 offset)
 {
