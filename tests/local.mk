@@ -102,6 +102,10 @@ unit_tests += tests/test-replica
 tests_test_replica_SOURCES = tests/test-replica.c $(SIM)
 tests_test_replica_LDADD = $(SYNC_UNIT)
 
+unit_tests += tests/test-passed
+tests_test_passed_SOURCES = tests/test-passed.c $(SIM)
+tests_test_passed_LDADD = $(SYNC_UNIT)
+
 unit_tests += tests/test-check
 tests_test_check_SOURCES = tests/test-check.c $(SIM)
 tests_test_check_LDADD = $(SYNC_UNIT)

@@ -13,6 +13,7 @@
  *   nf-pass many DIR N                opens N files at a time, tells when it has, and waits for a line
  *   nf-pass race FILE SECONDS         opens of all sorts at a time, none of which may fail
  *   nf-pass own FILE N                at a replica: N writes, each seen by a reader at once
+ *   nf-pass grows FILE BYTES          there are no zeros in it while it grows to BYTES
  *   nf-pass pending FILE              writes and reads, tells when it has, and waits for a line
  *   nf-pass held FILE                 waits for lines: "read", prints the content's hash; "size"
  */
@@ -33,6 +34,7 @@
 #include <unistd.h>
 
 #define PAGE 4096
+#define TAIL (1024 * 1024)
 #define RACERS 6
 /* A stopped process goes on by itself after this, and the work has failed. */
 #define STOPPED_S 10
@@ -400,6 +402,25 @@ held (const char *path)
   return 0;
 }
 
+/* Ends when FILE is that long. */
+static int
+grows (const char *path, off_t until)
+{
+  int fd = open_or_stop (path, O_RDONLY);
+  g_autofree char *buffer = g_malloc (TAIL);
+  off_t at = size_of (fd);
+
+  puts ("open");
+  fflush (stdout);
+  while (at < until)
+    {
+      ssize_t n = pread (fd, buffer, TAIL, at);
+      must (n >= 0 && !memchr (buffer, '\0', (gsize)n));
+      at += n;
+    }
+  return 0;
+}
+
 static int
 pending (const char *path)
 {
@@ -444,6 +465,8 @@ main (int argc, char **argv)
     return race (argv[2], number (argv[3]), FALSE) + race (argv[2], number (argv[3]), TRUE);
   if (g_str_equal (work, "own") && argc == 4)
     return own (argv[2], number (argv[3]));
+  if (g_str_equal (work, "grows") && argc == 4)
+    return grows (argv[2], (off_t)number (argv[3]));
   if (g_str_equal (work, "pending"))
     return pending (argv[2]);
   if (g_str_equal (work, "held"))
