@@ -136,7 +136,8 @@ nf_handles_drop (NfNode *node)
   while (handle)
     {
       NfHandle *next = handle->node_next;
-      (void)unlink_handle (node->volume, handle); /* the session has ended, and with it what it knew */
+      (void)unlink_handle (node->volume,
+                           handle); /* the session has ended, and with it what it knew */
       nf_handle_unref (handle);
       handle = next;
     }

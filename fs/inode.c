@@ -12,7 +12,8 @@ struct NfNodes
   pthread_mutex_t lock; /* innermost */
   GHashTable *by_fid;   /* of NfNode, by volume and fid; those that aren't detached */
   GHashTable *all;      /* of NfNode, those with lookups */
-  GHashTable *plain;    /* of NfNode, keys only: what is to come with `read_write`, and will be looked up at once */
+  GHashTable *
+      plain; /* of NfNode, keys only: what is to come with `read_write`, and will be looked up at once */
   guint64 generation;
 };
 

@@ -27,8 +27,9 @@ struct NfNode
   guint passing;    /* handles that pass through … */
   gint32 passed_to; /* … to the file that the kernel knows by this number */
   guint plain;      /* all others */
-  gboolean left_behind; /* another node has taken its place, and handles are open; guarded by the same */
-  gint read_write;      /* was once opened for both; atomic */
+  gboolean
+      left_behind; /* another node has taken its place, and handles are open; guarded by the same */
+  gint read_write; /* was once opened for both; atomic */
   /* Of a directory that was removed from here, for those who have it open; set once, atomically. */
   NfAttr *gone;
 };

@@ -32,8 +32,7 @@ adopt_file (NfRequest *request, NfNode *node, NfFile *file, gboolean by_create)
   NfHandle *handle = nf_handle_new (node, mount->pass, file, request->fi.flags);
   int status = nf_open_mode_choose (mount, handle, by_create, sure);
   /* Who detaches it looks for handles afterwards. */
-  if (status == 0 && g_atomic_int_get (&node->detached)
-      && !(sure && nf_open_mode_passes (handle)))
+  if (status == 0 && g_atomic_int_get (&node->detached) && !(sure && nf_open_mode_passes (handle)))
     status = -ESTALE;
   if (status != 0)
     {

@@ -80,8 +80,8 @@
  * RIGHTS. The kernel opens the file behind with our own, and asks nobody; default_permissions has judged the caller by
  * then. ATIMES of the files behind move as the directory's own mount has them (relatime as a rule): we show them.
  *
- * A node's number at the kernel costs no descriptor of ours, and two ioctl()s an open of 3 µs together, beside 60 for the
- * open itself. It isn't kept for the next one: that would hold the space of files that are deleted. */
+ * A node's number at the kernel costs no descriptor of ours, and two ioctl()s an open of two to three µs together, beside 60
+ * for the open itself. It isn't kept for the next one: that would hold the space of files that are deleted. */
 
 gboolean
 nf_open_mode_passes (const NfHandle *handle)

@@ -85,6 +85,8 @@ nf_pass_negotiate (NfPass *pass, guint64 offered, struct fuse_init_out *out)
       more |= PASS_INIT;
       memcpy ((char *)out + PASS_STACK_DEPTH_AT, &depth, sizeof depth);
     }
+  else if (pass->why_not)
+    g_debug ("files aren't passed through: %s", pass->why_not);
   if (more == 0)
     return;
   out->flags |= PASS_INIT_EXT;

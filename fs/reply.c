@@ -138,9 +138,8 @@ nf_reply_attr (NfRequest *request, int status, const NfMsg *answer)
   g_atomic_int_set (&request->node->mode, attr.mode);
   nf_reply_stat (request->mount, request->volume, &attr, &st);
   /* Of a node that isn't found by its fid any more nobody would tell what changes. */
-  gdouble timeout = g_atomic_int_get (&request->node->detached)
-                        ? 0
-                        : nf_reply_attr_timeout (request, &attr);
+  gdouble timeout
+      = g_atomic_int_get (&request->node->detached) ? 0 : nf_reply_attr_timeout (request, &attr);
   (void)fuse_reply_attr (request->req, &st, timeout);
   nf_request_end (request);
 }

@@ -252,7 +252,8 @@ is_at_rest (NfShare *share, int fd)
 
   if (fstat (fd, &st) != 0 || !S_ISREG (st.st_mode) || st.st_nlink != 1)
     return FALSE;
-  gint64 changed_ns = (gint64)st.st_ctim.tv_sec * G_GINT64_CONSTANT (1000000000) + st.st_ctim.tv_nsec;
+  gint64 changed_ns
+      = (gint64)st.st_ctim.tv_sec * G_GINT64_CONSTANT (1000000000) + st.st_ctim.tv_nsec;
   return now_ns - changed_ns >= NF_PASS_QUIET_MS * G_GINT64_CONSTANT (1000000);
 }
 

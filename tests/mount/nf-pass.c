@@ -52,10 +52,10 @@ static void G_GNUC_NORETURN G_GNUC_PRINTF (2, 3) broken (int line, const char *f
   exit (1);
 }
 
-#define must(what)                                                                                 \
-  do                                                                                               \
-    if (!(what))                                                                                   \
-      broken (__LINE__, "not so: %s", #what);                                                      \
+#define must(what)                            \
+  do                                          \
+    if (!(what))                              \
+      broken (__LINE__, "not so: %s", #what); \
   while (0)
 
 static int
@@ -323,8 +323,12 @@ static int
 race (const char *path, guint seconds, gboolean both)
 {
   /* For both the file's node is plain from the first time on. */
-  const int flags[RACERS] = { O_RDONLY, O_RDONLY, O_WRONLY,           O_RDONLY | O_CREAT,
-                              both ? O_RDWR : O_WRONLY | O_APPEND, both ? O_RDWR | O_CREAT : O_RDONLY };
+  const int flags[RACERS] = { O_RDONLY,
+                              O_RDONLY,
+                              O_WRONLY,
+                              O_RDONLY | O_CREAT,
+                              both ? O_RDWR : O_WRONLY | O_APPEND,
+                              both ? O_RDWR | O_CREAT : O_RDONLY };
   gint64 until = g_get_monotonic_time () + (gint64)seconds * G_USEC_PER_SEC;
   int status;
 
@@ -354,7 +358,8 @@ own (const char *path, guint n)
       g_autofree char *text = g_strdup_printf ("%08u by one; ", i);
       g_autofree char *other = g_strdup_printf ("%08u by two; ", i);
       must (put (writer, PAGE - 5, text) && has (reader, PAGE - 5, text));
-      must (put (both, PAGE - 5, other) && has (reader, PAGE - 5, other) && has (both, PAGE - 5, other));
+      must (put (both, PAGE - 5, other) && has (reader, PAGE - 5, other)
+            && has (both, PAGE - 5, other));
       off_t size = size_of (reader);
       must (write (appender, text, strlen (text)) == (ssize_t)strlen (text));
       must (has (reader, size, text) && size_of (reader) == size + (off_t)strlen (text));
