@@ -23,7 +23,7 @@
  *   reading           passing, if it can    passing               cached
  *   writing           direct                passing, direct       direct
  *   both              cached                another node          cached
- *   CREATE            as above, not passing another node          as above
+ *   CREATE, O_DIRECT  as above, not passing another node          as above
  *
  * (Direct instead of cached while there are two nodes: see below.)
  *
@@ -78,7 +78,8 @@
  * were cached before or will be after.
  *
  * RIGHTS. The kernel opens the file behind with our own, and asks nobody; default_permissions has judged the caller by
- * then. ATIMES of the files behind move as the directory's own mount has them (relatime as a rule): we show them.
+ * then. It opens it with the caller's flags: a filesystem that has no O_DIRECT, or wants it aligned, would make that EIO
+ * or EINVAL, where we take anything. ATIMES of the files behind move as the directory's own mount has them (relatime as a rule): we show them.
  *
  * A node's number at the kernel costs no descriptor of ours, and two ioctl()s an open of two to three µs together, beside 60
  * for the open itself. It isn't kept for the next one: that would hold the space of files that are deleted. */
@@ -186,11 +187,12 @@ static gboolean
 join (NfMount *mount, NfHandle *handle, gboolean by_create, gboolean sure, int *ret_status)
 {
   int accmode = handle->flags & O_ACCMODE;
+  gboolean other = by_create || (handle->flags & O_DIRECT) != 0;
 
   *ret_status = 0;
-  if (accmode == O_WRONLY && !by_create)
+  if (accmode == O_WRONLY && !other)
     return count_beside (handle, NF_OPEN_PASS_DIRECT);
-  if (accmode != O_RDONLY || by_create || !sure || nf_file_pass (handle->file, FALSE) < 0)
+  if (accmode != O_RDONLY || other || !sure || nf_file_pass (handle->file, FALSE) < 0)
     {
       *ret_status = go_elsewhere (mount, handle->node);
       return TRUE;
@@ -207,7 +209,7 @@ may_begin (NfMount *mount, NfHandle *handle)
 {
   NfNode *node = handle->node;
 
-  if ((handle->flags & O_ACCMODE) != O_RDONLY || !nf_pass_is_on (mount->pass)
+  if ((handle->flags & (O_ACCMODE | O_DIRECT)) != O_RDONLY || !nf_pass_is_on (mount->pass)
       || g_atomic_int_get (&node->detached) || g_atomic_int_get (&node->read_write)
       || nf_open_mode_is_split (node->volume, node->fid))
     return FALSE;

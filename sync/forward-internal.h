@@ -45,7 +45,7 @@ struct NfForward
   gint64 down_since_ms;
   GQueue parked; /* see forward-park.c, as for: */
   gint n_parked; /* written with the lock, atomic */
-  gint refs; /* timers under way */
+  gint refs;     /* timers under way */
   gboolean closing;
 };
 

@@ -12,7 +12,9 @@
  *
  * This is an exception to the rule that no answer waits for an invalidation, for the gate is closed by one. It holds up
  * nobody, because such a call holds nothing that the kernel needs to be told: it is a write past the page cache, or a
- * change of size or of a range, for which the file's own lock is held, and no page's and no directory's.
+ * change of size or of a range, for which the file's own lock is held, and no page's and no directory's. (But a change
+ * of size holds up the write-back of a mapping that was stored in; if that has to be told of just then, the timeout
+ * below ends it.)
  *
  * An answer waits for the call's timeout at most, and not when its caller is interrupted: it was carried out. A replica
  * that can't apply anything, having no space, shows it late then to those who read past us. */

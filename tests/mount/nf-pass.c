@@ -187,6 +187,8 @@ beside (const char *path)
   must (size_of (reader) == 0 && size_of (cut) == 0);
   must (fchmod (reader, 0640) == 0 && stat (path, &st) == 0 && (st.st_mode & 0777) == 0640);
   must (fstat (reader, &st) == 0 && (st.st_mode & 0777) == 0640);
+  int unaligned = open_or_stop (path, O_RDONLY | O_DIRECT);
+  must (put (cut, 0, "direct") && has (unaligned, 1, "irect") && has (reader, 0, "direct"));
   must (close (open_or_stop (path, O_RDONLY | O_CREAT)) == 0);
   must (close (open_or_stop (path, O_RDWR | O_CREAT)) == 0);
   must (open (path, O_RDONLY | O_CREAT | O_EXCL, 0644) < 0 && errno == EEXIST);

@@ -84,6 +84,9 @@ check_works ()
     check "$mode: $work" timeout 60 "$pass" "$work" "$work"
     cmp "$work" "$home/docs/$work" || fail "$mode: $work is another file behind"
   done
+  # What was stored in the mapping came by way of the journal.
+  "$nearfs" log --config "$home/site.conf" /docs | grep -q ' data 0+4096 size 100000 (mapped)$' ||
+    fail "$mode: a mapping was written past the journal"
   echo old > replaced
   check "$mode: replaced" timeout 60 "$pass" replaced replaced
   random 300000 ways
