@@ -54,7 +54,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (NfNode, nf_node_unref)
 
 /* NODE isn't found by its fid any more. */
 void nf_nodes_detach (NfNodes *nodes, NfNode *node);
-/* The same, and the node that takes its place will be as if it had been opened for both reading and writing. */
+/* The same, and nodes that take its place in the near future are as if they had been opened for both reading and
+ * writing. */
 void nf_nodes_detach_to_plain (NfNodes *nodes, NfNode *node);
 /* All of VOLUME. */
 void nf_nodes_detach_volume (NfNodes *nodes, const NfVolume *volume);
