@@ -5,14 +5,17 @@
 
 #include <fcntl.h>
 
+#include "fs/open-mode.h"
+
 NfHandle *
-nf_handle_new (NfNode *node, NfFile *file, int flags)
+nf_handle_new (NfNode *node, NfPass *pass, NfFile *file, int flags)
 {
   NfHandle *handle = g_new0 (NfHandle, 1);
   NfVolume *volume = node->volume;
 
   handle->refs = 1;
   handle->node = nf_node_ref (node);
+  handle->pass = pass;
   handle->file = file;
   handle->flags = flags;
   handle->volume_link.data = handle;
@@ -44,8 +47,8 @@ nf_handle_unref (NfHandle *handle)
   g_free (handle);
 }
 
-/* With the volume's lock. */
-static void
+/* With the volume's lock. Returns what nf_open_mode_leave() does. */
+static int
 unlink_handle (NfVolume *volume, NfHandle *handle)
 {
   NfHandle **link = &handle->node->handles;
@@ -54,6 +57,7 @@ unlink_handle (NfVolume *volume, NfHandle *handle)
     link = &(*link)->node_next;
   g_atomic_pointer_set (link, handle->node_next);
   g_queue_unlink (&volume->handles, &handle->volume_link);
+  return nf_open_mode_leave (handle);
 }
 
 void
@@ -62,8 +66,10 @@ nf_handle_drop (NfHandle *handle)
   NfVolume *volume = handle->node->volume;
 
   pthread_mutex_lock (&volume->lock);
-  unlink_handle (volume, handle);
+  int unneeded = unlink_handle (volume, handle);
   pthread_mutex_unlock (&volume->lock);
+  if (unneeded != 0)
+    nf_pass_unregister (handle->pass, unneeded);
   nf_handle_unref (handle);
 }
 
@@ -209,7 +215,8 @@ nf_handles_drop (NfNode *node)
   while (handle)
     {
       NfHandle *next = handle->node_next;
-      unlink_handle (node->volume, handle);
+      (void)unlink_handle (node->volume,
+                           handle); /* the session has ended, and with it what it knew */
       nf_handle_unref (handle);
       handle = next;
     }

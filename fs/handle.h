@@ -2,10 +2,21 @@
 #pragma once
 
 #include "fs/inode.h"
+#include "fs/pass.h"
 #include "sync/lock-table.h"
 
 /* Open files. The kernel has one reference, each request that uses the handle another; the share's
  * file is closed with the last, or when the share is taken out. */
+
+/* Whether reads and writes come to us, and through the kernel's page cache or not. */
+typedef enum
+{
+  NF_OPEN_UNDECIDED,
+  NF_OPEN_CACHED,
+  NF_OPEN_DIRECT,
+  NF_OPEN_PASS,        /* reads don't come to us */
+  NF_OPEN_PASS_DIRECT, /* writes do, beside handles of the sort above */
+} NfOpenMode;
 
 struct NfHandle
 {
@@ -13,6 +24,8 @@ struct NfHandle
   NfNode *node;
   NfFile *file; /* NULL once the share was taken out; stays while the volume is entered */
   int flags;    /* of open(2) */
+  NfOpenMode mode;
+  NfPass *pass; /* the mount's */
   GList volume_link;
   NfHandle *node_next; /* guarded by the volume's lock */
   GArray *owners; /* of NfLockOwner: of locks asked for through it, or NULL; guarded likewise */
@@ -24,8 +37,8 @@ typedef struct
   guint64 owner;
 } NfLockOwner;
 
-/* Takes FILE. */
-NfHandle *nf_handle_new (NfNode *node, NfFile *file, int flags);
+/* Takes FILE. PASS: the mount's. */
+NfHandle *nf_handle_new (NfNode *node, NfPass *pass, NfFile *file, int flags);
 NfHandle *nf_handle_ref (NfHandle *handle);
 /* Entered. */
 void nf_handle_unref (NfHandle *handle);

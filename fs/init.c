@@ -16,7 +16,8 @@
  * libfuse 3.14 knows PARALLEL_DIROPS but forgets to say it in its reply, and doesn't know
  * HANDLE_KILLPRIV_V2, without which the kernel asks for security.capability before each write. So
  * its reply is completed on its way: the session's descriptor is read and written through two
- * functions that look for INIT, and do nothing else. */
+ * functions that look for INIT, and do nothing else. Pass-through (pass.c) is asked for in the same
+ * way. */
 
 /* The protocol that has FUSE_NOTIFY_INC_EPOCH (Linux 6.16), and its number. */
 #define EPOCH_MINOR 44
@@ -97,6 +98,9 @@ read_request (int fd, void *buf, size_t size, void *userdata)
     {
       mount->init_unique = header->unique;
       mount->init_offered = init->flags;
+      if ((init->flags & FUSE_INIT_EXT)
+          && (gsize)n >= sizeof *header + G_STRUCT_OFFSET (struct fuse_init_in, flags2) + 4)
+        mount->init_offered |= (guint64)init->flags2 << 32;
     }
   return n;
 }
@@ -111,11 +115,15 @@ write_init_reply (NfMount *mount, int fd, const struct iovec *iov, int count)
   if (count != 2 || iov[1].iov_len != sizeof out)
     return writev (fd, iov, count);
   memcpy (&out, iov[1].iov_base, sizeof out);
-  out.flags |= more & mount->init_offered;
+  out.flags |= more & (guint32)mount->init_offered;
+  nf_pass_negotiate (mount->pass, mount->init_offered, &out);
   ssize_t n = writev (fd, changed, 2);
   g_atomic_int_set (&mount->initialized, TRUE);
   if (n >= 0)
-    set_read_ahead (mount);
+    {
+      set_read_ahead (mount);
+      nf_pass_start (mount->pass, fd);
+    }
   return n;
 }
 

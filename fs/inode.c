@@ -7,11 +7,17 @@
 /* A million files looked at are a million nodes. */
 G_STATIC_ASSERT (sizeof (NfNode) <= 200);
 
+/* A node that takes another's place is made by one look-up, may be forgotten and made again by a second before the
+ * kernel opens it. So what is known of it is kept for longer, but not for ever. */
+#define PLAIN_MAX 1024
+
 struct NfNodes
 {
   pthread_mutex_t lock; /* innermost */
   GHashTable *by_fid;   /* of NfNode, by volume and fid; those that aren't detached */
   GHashTable *all;      /* of NfNode, those with lookups */
+  GHashTable *plain;    /* of NfNode, keys only: whose nodes are made with `read_write` */
+  GQueue plain_order;   /* of the same, the oldest first */
   guint64 generation;
 };
 
@@ -42,6 +48,7 @@ nf_nodes_new (void)
   pthread_mutex_init (&nodes->lock, NULL);
   nodes->by_fid = g_hash_table_new (node_hash, node_equal);
   nodes->all = g_hash_table_new (NULL, NULL);
+  nodes->plain = g_hash_table_new_full (node_hash, node_equal, g_free, NULL);
   return nodes;
 }
 
@@ -57,6 +64,8 @@ nf_nodes_free (NfNodes *nodes)
       nf_handles_drop (node);
       nf_node_unref (node);
     }
+  g_queue_clear (&nodes->plain_order);
+  g_hash_table_unref (nodes->plain);
   g_hash_table_unref (nodes->all);
   g_hash_table_unref (nodes->by_fid);
   pthread_mutex_destroy (&nodes->lock);
@@ -100,6 +109,7 @@ node_new (NfNodes *nodes, NfVolume *volume, NfFid fid)
   node->fid = fid;
   node->generation = ++nodes->generation;
   node->refs = 1;
+  node->read_write = g_hash_table_contains (nodes->plain, node);
   g_hash_table_add (nodes->by_fid, node);
   g_hash_table_add (nodes->all, node);
   return node;
@@ -168,6 +178,33 @@ void
 nf_nodes_detach (NfNodes *nodes, NfNode *node)
 {
   pthread_mutex_lock (&nodes->lock);
+  if (node->lookups > 0)
+    detach (nodes, node);
+  pthread_mutex_unlock (&nodes->lock);
+}
+
+/* With the lock. */
+static void
+note_plain (NfNodes *nodes, const NfNode *node)
+{
+  NfNode *key;
+
+  if (g_hash_table_contains (nodes->plain, node))
+    return;
+  key = g_new0 (NfNode, 1);
+  key->volume = node->volume; /* only compared */
+  key->fid = node->fid;
+  g_hash_table_add (nodes->plain, key);
+  g_queue_push_tail (&nodes->plain_order, key);
+  if (nodes->plain_order.length > PLAIN_MAX)
+    g_hash_table_remove (nodes->plain, g_queue_pop_head (&nodes->plain_order));
+}
+
+void
+nf_nodes_detach_to_plain (NfNodes *nodes, NfNode *node)
+{
+  pthread_mutex_lock (&nodes->lock);
+  note_plain (nodes, node); /* before it can be made */
   if (node->lookups > 0)
     detach (nodes, node);
   pthread_mutex_unlock (&nodes->lock);

@@ -23,6 +23,13 @@ struct NfNode
   gsize parent;    /* number of the node in which it was last found, which may be gone; atomic */
   NfHandle *handles; /* open ones; guarded by the volume's lock, set atomically */
   gint detached;     /* atomic */
+  /* What open-mode.c counts; guarded by the volume's lock. */
+  guint passing;    /* handles that pass through … */
+  gint32 passed_to; /* … to the file that the kernel knows by this number */
+  guint plain;      /* all others */
+  gboolean
+      left_behind; /* another node has taken its place, and handles are open; guarded by the same */
+  gint read_write; /* was once opened for both; atomic */
   /* Of a directory that was removed from here, for those who have it open; set once, atomically. */
   NfAttr *gone;
 };
@@ -47,6 +54,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (NfNode, nf_node_unref)
 
 /* NODE isn't found by its fid any more. */
 void nf_nodes_detach (NfNodes *nodes, NfNode *node);
+/* The same, and nodes that take its place in the near future are as if they had been opened for both reading and
+ * writing. */
+void nf_nodes_detach_to_plain (NfNodes *nodes, NfNode *node);
 /* All of VOLUME. */
 void nf_nodes_detach_volume (NfNodes *nodes, const NfVolume *volume);
 /* The numbers (guint64) of all nodes of VOLUME, to be unreffed. */

@@ -54,8 +54,12 @@ fs_libnffs_a_SOURCES = \
 	fs/op-namespace.c \
 	fs/op-open.c \
 	fs/op-xattr.c \
+	fs/open-mode.c \
+	fs/open-mode.h \
 	fs/own-daemon.c \
 	fs/own-daemon.h \
+	fs/pass.c \
+	fs/pass.h \
 	fs/peers.c \
 	fs/point.c \
 	fs/point.h \

@@ -35,6 +35,8 @@ static const Option options[] = {
   { "allow_dev", FLAG, AT (dev) },
   { "nodev", UNFLAG, AT (dev) },
   { "debug", FLAG, AT (debug) },
+  { "passthrough", UNFLAG, AT (no_pass) },
+  { "nopassthrough", FLAG, AT (no_pass) },
   { "config", TEXT, AT (config) },
   { "site", TEXT, AT (site) },
   { "log-file", TEXT, AT (log_file) },

@@ -11,6 +11,7 @@ typedef struct
   gboolean suid;
   gboolean dev;
   gboolean debug;
+  gboolean no_pass;
   char *config;    /* site.conf; NULL: not said */
   char *site;      /* NULL: not said */
   char *log_file;  /* NULL: not said */

@@ -20,6 +20,7 @@
  *   op-*.c       the operations
  *   namespace.c, op-namespace.c   the directories above the shares
  *   inode.c, handle.c, volume.c    what the kernel knows of a share
+ *   open-mode.c, pass.c   which handles are read past us, and how the kernel is told
  *   inval.c, inval-tell.c   telling the kernel what is no longer so
  *
  * Threads: the session's workers run the operations. A share answers at once, in the worker, or
@@ -55,10 +56,11 @@ struct NfMount
   NfNode *root; /* what the kernel calls 1; in no table */
   NfRequests *requests;
   NfInvals *invals;
+  NfPass *pass;
 
   gdouble name_timeout; /* set by INIT */
   guint64 init_unique;  /* see init.c */
-  guint32 init_offered;
+  guint64 init_offered;
   gint initialized; /* atomic */
   gint stopping;    /* atomic: new requests are refused */
   gint finished;    /* atomic: no request is served any more */

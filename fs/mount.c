@@ -152,6 +152,7 @@ nf_mount_new (const NfMountOptions *options, GError **error)
   mount->root->fid = NF_NAMESPACE_ROOT;
   mount->requests = nf_requests_new ();
   mount->invals = nf_invals_new (mount);
+  mount->pass = nf_pass_new (!options->no_pass);
   if (!start_session_or_say (mount, options, error))
     return NULL;
   mount->guard = nf_guard_start (mount->mountpoint);
@@ -420,15 +421,24 @@ nf_mount_stop (NfMount *mount)
 }
 
 void
+nf_mount_pass_status (NfMount *mount, NfPassStatus *ret_status)
+{
+  nf_pass_status (mount->pass, ret_status);
+}
+
+void
 nf_mount_free (NfMount *mount)
 {
   detach (mount);
+  if (mount->pass)
+    nf_pass_stop (mount->pass);
   if (mount->session)
     fuse_session_destroy (mount->session);
   nf_requests_free (mount->requests);
   nf_invals_free (mount->invals);
   nf_nodes_free (mount->nodes);
   nf_node_unref (mount->root);
+  nf_pass_free (mount->pass);
   nf_namespace_free (mount->ns);
   g_ptr_array_unref (mount->volumes);
   pthread_cond_destroy (&mount->changed);

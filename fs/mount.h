@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "fs/pass.h"
 #include "sync/share.h"
 
 /* The mount: one FUSE session that shows the shares under their paths in the namespace, and
@@ -21,6 +22,7 @@ typedef struct
   gboolean suid, dev; /* FALSE: nosuid, nodev */
   char **options;     /* more for -o, one each; may be NULL */
   gboolean debug;     /* every request to standard error */
+  gboolean no_pass;   /* all reads go through us */
   guint threads;      /* 0: NF_MOUNT_THREADS */
 } NfMountOptions;
 
@@ -44,6 +46,8 @@ void nf_mount_flush_invals (NfMount *mount);
  * any more TOLD is called, from the mount's own thread; it must not wait. */
 gboolean nf_mount_telling (NfMount *mount);
 void nf_mount_on_told (NfMount *mount, void (*told) (gpointer data), gpointer data);
+/* Are local files read past us, and if not, why? Thread: any. */
+void nf_mount_pass_status (NfMount *mount, NfPassStatus *ret_status);
 /* Serves until somebody unmounts, or nf_mount_stop(). All shares have been taken out when it
  * returns. 0 or -errno. */
 int nf_mount_run (NfMount *mount);

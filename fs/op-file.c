@@ -61,6 +61,7 @@ op_read (fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_
 
   if (!request)
     return;
+  nf_pass_count_read (request->mount->pass);
   if (request->handle->file && read_here (request, size, offset))
     return;
   call.read.fid = request->fid;
@@ -132,6 +133,8 @@ op_write (fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t o
   call.write.offset = (guint64)offset;
   call.write.data = nf_slice (data, size);
   /* What the kernel writes back of a mapping belongs where it lies, and to no caller. */
+  if (fi->writepage)
+    call.write.flags |= NF_WRITE_OF_MAPPING;
   if (!fi->writepage && (request->handle->flags & O_APPEND))
     call.write.flags |= NF_WRITE_APPEND;
   if (!fi->writepage && fuse_req_ctx (req)->uid != 0)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "config.h"
 
+#include "fs/open-mode.h"
 #include "fs/request.h"
 
 #include <errno.h>
@@ -8,34 +9,39 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Opening and closing. Handles are cached ones; what could be read past the daemon (pass-through)
- * would be decided in reply_open(). */
+/* Opening and closing. */
 
 /* The share's file is there: make it a handle of NODE's. An inode whose backing object was replaced
  * while this was going on must not lend its page cache to the new one: -ESTALE makes the kernel
- * look the name up again, and the next lookup makes a new node. */
+ * look the name up again, and the next lookup makes a new node. (So it does where the handles that
+ * are open stand in the way; then an old node still takes handles of their kind.) */
 static int
-adopt_file (NfRequest *request, NfNode *node, NfFile *file)
+adopt_file (NfRequest *request, NfNode *node, NfFile *file, gboolean by_create)
 {
+  NfMount *mount = request->mount;
   int fd = nf_file_read_fd (file, 0, 0);
+  gboolean sure = FALSE;
   struct stat st;
 
-  if (fd >= 0 && fstat (fd, &st) == 0
-      && !nf_nodes_is_backing (request->mount->nodes, node, st.st_ino))
-    nf_nodes_detach (request->mount->nodes, node);
-  NfHandle *handle = nf_handle_new (node, file, request->fi.flags);
-  if (g_atomic_int_get (&node->detached)) /* who detaches it looks for handles afterwards */
+  if (fd >= 0 && fstat (fd, &st) == 0)
+    {
+      sure = nf_nodes_is_backing (mount->nodes, node, st.st_ino);
+      if (!sure)
+        nf_nodes_detach (mount->nodes, node);
+    }
+  NfHandle *handle = nf_handle_new (node, mount->pass, file, request->fi.flags);
+  int status = nf_open_mode_choose (mount, handle, by_create, sure);
+  /* Who detaches it looks for handles afterwards. */
+  if (status == 0 && g_atomic_int_get (&node->detached) && !(sure && nf_open_mode_passes (handle)))
+    status = -ESTALE;
+  if (status != 0)
     {
       nf_handle_drop (handle);
-      return -ESTALE;
+      return status;
     }
   request->fi.fh = GPOINTER_TO_SIZE (handle);
   request->fi.keep_cache = 1;
-  /* Through the page cache the kernel sends a write that reaches over a page in two: a record
-   * appended to a log would be seen by halves, here and at every site. Who can't read can't map it
-   * either, and needs no cache. */
-  if ((request->fi.flags & O_ACCMODE) == O_WRONLY)
-    request->fi.direct_io = 1;
+  request->fi.direct_io = handle->mode == NF_OPEN_DIRECT || handle->mode == NF_OPEN_PASS_DIRECT;
   return 0;
 }
 
@@ -45,19 +51,30 @@ drop_handle (const NfRequest *request)
   nf_handle_drop (GSIZE_TO_POINTER (request->fi.fh));
 }
 
+static int
+send_open (NfRequest *request)
+{
+  const NfHandle *handle = GSIZE_TO_POINTER (request->fi.fh);
+
+  /* The number stays as long as there is this handle. */
+  return nf_open_mode_passes (handle)
+             ? nf_pass_reply_open (request->req, &request->fi, handle->node->passed_to)
+             : fuse_reply_open (request->req, &request->fi);
+}
+
 static void
 reply_open (gpointer data, int status, NfFile *file)
 {
   NfRequest *request = data;
 
   if (status == 0)
-    status = adopt_file (request, request->node, file);
+    status = adopt_file (request, request->node, file, FALSE);
   if (status != 0)
     {
       nf_reply_status (request, status);
       return;
     }
-  if (fuse_reply_open (request->req, &request->fi) == -ENOENT)
+  if (send_open (request) == -ENOENT)
     drop_handle (request);
   nf_request_end (request);
 }
@@ -82,7 +99,8 @@ op_open (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
   if (!request)
     return;
   request->fi = *fi;
-  if (g_atomic_int_get (&request->node->detached))
+  if (g_atomic_int_get (&request->node->detached)
+      && !g_atomic_pointer_get (&request->node->handles))
     {
       nf_reply_status (request, -ESTALE);
       return;
@@ -107,7 +125,7 @@ reply_create (gpointer data, int status, NfFile *file)
   if (status == 0)
     {
       nf_reply_fill_entry (request, &request->attr, &entry, &node);
-      status = adopt_file (request, node, file);
+      status = adopt_file (request, node, file, TRUE);
     }
   if (status != 0)
     {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "config.h"
 
+#include "fs/open-mode.h"
 #include "fs/request.h"
 
 #include <errno.h>
@@ -58,7 +59,9 @@ nf_reply_attr_timeout (NfRequest *request, const NfAttr *attr)
   /* A write may take these bits, and the kernel doesn't know whether it did. */
   if (S_ISREG (attr->mode) && (attr->mode & (S_ISUID | S_ISGID)))
     return 0;
-  return nf_invals_since (request->mount->invals, request->volume, attr->fid, request->mark)
+  return nf_open_mode_is_split (request->volume, attr->fid)
+                 || nf_invals_since (request->mount->invals, request->volume, attr->fid,
+                                     request->mark)
              ? 0
              : NF_CACHE_TIMEOUT;
 }
@@ -134,7 +137,10 @@ nf_reply_attr (NfRequest *request, int status, const NfMsg *answer)
   attr.fid = request->fid;
   g_atomic_int_set (&request->node->mode, attr.mode);
   nf_reply_stat (request->mount, request->volume, &attr, &st);
-  (void)fuse_reply_attr (request->req, &st, nf_reply_attr_timeout (request, &attr));
+  /* Of a node that isn't found by its fid any more nobody would tell what changes. */
+  gdouble timeout
+      = g_atomic_int_get (&request->node->detached) ? 0 : nf_reply_attr_timeout (request, &attr);
+  (void)fuse_reply_attr (request->req, &st, timeout);
   nf_request_end (request);
 }
 

@@ -219,6 +219,25 @@ add_map (JsonBuilder *builder, NfDaemon *daemon)
   g_string_free (hex, TRUE);
 }
 
+static void
+add_pass (JsonBuilder *builder, NfDaemon *daemon)
+{
+  NfPassStatus status = { .why_not = "not mounted" };
+
+  pthread_rwlock_rdlock (&daemon->mount_lock);
+  if (daemon->mount)
+    nf_mount_pass_status (daemon->mount, &status);
+  pthread_rwlock_unlock (&daemon->mount_lock);
+  json_builder_set_member_name (builder, "passthrough");
+  json_builder_begin_object (builder);
+  add_flag (builder, "on", status.on);
+  add_text (builder, "why_not", status.why_not);
+  add_number (builder, "opens", status.opens);
+  add_number (builder, "inodes", status.inodes);
+  add_number (builder, "reads", status.reads);
+  json_builder_end_object (builder);
+}
+
 JsonNode *
 nf_daemon_report (NfDaemon *daemon)
 {
@@ -232,6 +251,7 @@ nf_daemon_report (NfDaemon *daemon)
   add_number (builder, "pid", (guint64)getpid ());
   add_text (builder, "mountpoint", daemon->mountpoint);
   add_map (builder, daemon);
+  add_pass (builder, daemon);
   json_builder_set_member_name (builder, "shares");
   json_builder_begin_array (builder);
   for (guint i = 0; i < daemon->slots->len; i++)

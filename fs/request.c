@@ -289,6 +289,16 @@ nf_request_same_share (NfRequest *request, fuse_ino_t ino, NfFid *ret_fid)
 
 /* ---- calls ---- */
 
+/* What is done through a node that was detached the kernel doesn't know of the one that has taken its place. */
+static void
+tell_successor (NfRequest *request)
+{
+  NfInval inval = { .kind = NF_INVAL_DATA, .fid = request->fid };
+
+  if (request->changes && g_atomic_int_get (&request->node->detached))
+    nf_invals_queue (request->mount->invals, request->volume, &inval);
+}
+
 static void
 call_done (gpointer data, int status, const NfMsg *answer)
 {
@@ -299,6 +309,8 @@ call_done (gpointer data, int status, const NfMsg *answer)
   request->waiting = FALSE;
   request->call_id = 0;
   pthread_mutex_unlock (&requests->lock);
+  if (status == 0)
+    tell_successor (request);
   request->next (request, status, answer);
 }
 
@@ -345,6 +357,7 @@ call_made (NfRequest *request, guint step, guint64 id)
 void
 nf_request_call (NfRequest *request, const NfMsg *call, NfContinue next)
 {
+  request->changes = nf_msg_flags (call->type) & NF_MSG_CHANGES;
   guint step = call_begins (request, next);
   guint64 id = 0;
 

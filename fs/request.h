@@ -35,6 +35,7 @@ struct NfRequest
   guint64 number;
   guint64 call_id; /* guarded by the requests' lock, as are: */
   guint step;
+  gboolean changes; /* the call under way does */
   gboolean waiting; /* a call is under way */
   gboolean interrupted;
 };

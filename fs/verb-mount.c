@@ -82,6 +82,7 @@ run (Start *start, NfSiteConf *conf, NfMap *map)
     .dev = start->wish.dev,
     .options = nf_mount_wish_fuse (&start->wish),
     .debug = start->wish.debug,
+    .no_pass = start->wish.no_pass,
   };
   g_autoptr (GError) error = NULL;
   g_autoptr (NfDaemon) daemon

@@ -21,6 +21,8 @@ typedef struct
   pthread_mutex_t lock; /* innermost but for the node table's */
   pthread_cond_t left;  /* calls has become 0 */
   GQueue handles;       /* of NfHandle, one reference each; guarded by lock */
+  GQueue left_behind;   /* of NfNode, see open-mode.c; guarded by lock */
+  gint n_left_behind;   /* written with lock, atomic */
 } NfVolume;
 
 /* Inode numbers as shown: the volume's number in the top 12 bits, the fid below. */

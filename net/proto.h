@@ -249,6 +249,7 @@ enum
 {
   NF_WRITE_APPEND = 1,
   NF_WRITE_KILL_PRIV = 2,
+  NF_WRITE_OF_MAPPING = 4, /* the kernel writes back what lies in a mapping; never sent */
 };
 
 /* CREATE flags beside the open(2) ones that are carried as O_EXCL = 1, O_TRUNC = 2. */

@@ -171,8 +171,10 @@ apply_data (NfShare *share, const NfRecord *record, NfSlice bytes, guint flags)
   if (err == 0 && record->offset < before)
     err = nf_intents_note (share->intents, record->fid);
   /* A file grows first, at once, and then gets its bytes, under the lock that readers take: a stat in between must not
-   * see how far the kernel has come with a write that reaches over pages. */
-  if (err == 0 && before < record->attr.size && ftruncate (fd, (off_t)record->attr.size) != 0)
+   * see how far the kernel has come with a write that reaches over pages. Who reads past us takes no lock, and would
+   * see zeros: for him the bytes come first. */
+  if (err == 0 && before < record->attr.size && !nf_opens_passed (share->opens, record->fid)
+      && ftruncate (fd, (off_t)record->attr.size) != 0)
     err = -errno;
   if (err == 0)
     err = nf_apply_range (fd, record->range, record->offset, record->length, bytes);

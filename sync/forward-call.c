@@ -186,6 +186,19 @@ is_far_out (const NfMsg *write)
   return write->write.offset > NF_WRITE_FAR - write->write.data.len;
 }
 
+/* Who reads the file past us (nf_file_pass()) sees nothing of the write buffer: the write is done when the file has it.
+ * What is written back of a mapping has no caller who waits, and the kernel keeps its pages until it is answered: an
+ * op that is applied meanwhile, and is to be told, would wait for them. */
+static gboolean
+may_buffer_write (NfForward *forward, const NfMsg *msg)
+{
+  guint32 flags = msg->write.flags;
+
+  return !(flags & NF_WRITE_APPEND) && !is_far_out (msg)
+         && ((flags & NF_WRITE_OF_MAPPING)
+             || !nf_opens_passed (forward->share->opens, msg->write.fid));
+}
+
 /* The hold that goes with a CREATE is counted when the file is opened, at once behind it. */
 void
 nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone done,
@@ -202,13 +215,14 @@ nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone
   nf_forward_complete_head (forward, &msg);
   if (file && g_atomic_int_get (&file->locked))
     msg.head.session = nf_claims_session (share->claims, file);
+  if (msg.type == NF_MSG_WRITE)
+    msg.write.flags &= ~(guint32)NF_WRITE_OF_MAPPING;
   gboolean buffer = may_buffer_setattr (share, file, &msg, &told.answer.attr);
   pthread_mutex_lock (&forward->lock);
   gboolean down = !forward->up;
   if (nf_forward_given_up (forward) || forward->closing)
     nf_forward_due_add (due, done, data, -EHOSTUNREACH, 0);
-  else if (call->type == NF_MSG_WRITE && !(call->write.flags & NF_WRITE_APPEND)
-           && !is_far_out (call))
+  else if (call->type == NF_MSG_WRITE && may_buffer_write (forward, call))
     call_write (forward, file, &msg, done, data, &id, due);
   else if (buffer)
     {
@@ -280,5 +294,6 @@ nf_forward_cancel (NfForward *forward, guint64 id)
   pthread_mutex_unlock (&forward->lock);
   if (lock)
     nf_claims_interrupt (forward->share->claims, id);
+  nf_forward_unpark_call (forward, id);
   nf_forward_due_run (due);
 }

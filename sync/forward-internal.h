@@ -43,7 +43,9 @@ struct NfForward
       lost_upto; /* of calls up to here some were answered with an error, or by a former life's end, and may have
                         been carried out all the same */
   gint64 down_since_ms;
-  gint refs; /* timers under way */
+  GQueue parked; /* see forward-park.c, as for: */
+  gint n_parked; /* written with the lock, atomic */
+  gint refs;     /* timers under way */
   gboolean closing;
 };
 
@@ -73,6 +75,8 @@ void nf_forward_pump_all (NfForward *forward, GArray *due);
 gboolean nf_forward_given_up (NfForward *forward);
 void nf_forward_watch (NfForward *forward);
 gint64 nf_forward_now_ms (NfForward *forward);
+/* A timer has been; without the lock. */
+void nf_forward_unref (NfForward *forward);
 void nf_forward_fail_pending (NfForward *forward, NfPending *pending, int error, GArray *due,
                               GArray *ret_invals);
 gboolean nf_forward_has_room (NfForward *forward, gsize len);
@@ -96,6 +100,16 @@ void nf_forward_note_unsynced (NfForward *forward, NfFid fid, guint64 seq);
 void nf_forward_fill_fsync (NfForward *forward, NfMsg *msg);
 /* The primary has answered FSYNC, whatever it said. */
 void nf_forward_note_synced (NfForward *forward, const NfMsg *fsync);
+
+/* ---- forward-park.c, without the lock ---- */
+/* The answer to CALL, number ID, waits until the replica has applied its op, if the content that it changed is read past
+ * us here. FALSE: it needn't wait. */
+gboolean nf_forward_park (NfForward *forward, guint64 id, const NfMsg *call, const NfMsg *answer,
+                          NfCallDone done, gpointer arg);
+/* Call ID's caller doesn't want to wait. */
+void nf_forward_unpark_call (NfForward *forward, guint64 id);
+/* All, applied or not. */
+void nf_forward_unpark_all (NfForward *forward);
 
 /* Without the lock: tells the host and frees. */
 void nf_forward_invalidate_all (NfForward *forward, GArray *invals);

@@ -75,6 +75,7 @@ nf_forward_new (NfShare *share)
   nf_pending_calls_init (&forward->calls, first_id (host));
   forward->lost_upto = forward->calls.next_id - 1;
   g_queue_init (&forward->stalled);
+  g_queue_init (&forward->parked);
   forward->holds = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   forward->unsynced = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
   forward->down_since_ms = host->monotonic_ms (host->data);
@@ -292,8 +293,8 @@ fail_everything (NfForward *forward, int error)
   nf_forward_due_run (due);
 }
 
-static void
-forward_unref (NfForward *forward)
+void
+nf_forward_unref (NfForward *forward)
 {
   pthread_mutex_lock (&forward->lock);
   gboolean last = --forward->refs < 0;
@@ -432,7 +433,7 @@ check_deadlines (gpointer arg)
   nf_forward_due_run (due);
   if (over)
     fail_everything (forward, -EHOSTUNREACH);
-  forward_unref (forward);
+  nf_forward_unref (forward);
 }
 
 void
@@ -442,8 +443,9 @@ nf_forward_free (NfForward *forward)
   forward->closing = TRUE;
   forward->up = FALSE;
   pthread_mutex_unlock (&forward->lock);
+  nf_forward_unpark_all (forward);
   fail_everything (forward, -EHOSTUNREACH);
-  forward_unref (forward);
+  nf_forward_unref (forward);
 }
 void
 nf_forward_peer_up (NfForward *forward)

@@ -47,6 +47,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/forward-call.c \
 	sync/forward-internal.h \
 	sync/forward-overlay.c \
+	sync/forward-park.c \
 	sync/forward-unsynced.c \
 	sync/forward.c \
 	sync/grants.c \

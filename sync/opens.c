@@ -38,6 +38,7 @@ struct NfOpens
   pthread_mutex_t lock;
   GHashTable *by_fid; /* fid → Entry, owning; guarded by lock */
   GQueue kept;        /* of Entry, the most recently used first; guarded by lock */
+  gint passed;        /* how many files; written with lock, atomic */
 };
 
 static void
@@ -329,6 +330,7 @@ nf_opens_remove (NfOpens *opens, NfFile *file)
 {
   NfOpenFd *idle;
 
+  nf_opens_set_passed (opens, file, FALSE);
   pthread_mutex_lock (&opens->lock);
   Entry *entry = entry_of (opens, file->fid);
   g_assert (entry != NULL);
@@ -370,6 +372,34 @@ nf_opens_writers (NfOpens *opens, NfFid fid)
       writers = TRUE;
   pthread_mutex_unlock (&opens->lock);
   return writers;
+}
+
+void
+nf_opens_set_passed (NfOpens *opens, NfFile *file, gboolean passed)
+{
+  pthread_mutex_lock (&opens->lock);
+  if (file->passed != passed)
+    g_atomic_int_add (&opens->passed, passed ? 1 : -1);
+  file->passed = passed;
+  pthread_mutex_unlock (&opens->lock);
+}
+
+gboolean
+nf_opens_passed (NfOpens *opens, NfFid fid)
+{
+  gboolean passed = FALSE;
+
+  if (g_atomic_int_get (&opens->passed) == 0)
+    return FALSE;
+  pthread_mutex_lock (&opens->lock);
+  Entry *entry = entry_of (opens, fid);
+  for (guint i = 0; entry && i < entry->handles->len && !passed; i++)
+    {
+      const Handle *handle = &g_array_index (entry->handles, Handle, i);
+      passed = handle->file->passed && !handle->old; /* an old one's content changes no more */
+    }
+  pthread_mutex_unlock (&opens->lock);
+  return passed;
 }
 
 /* ---- other sites' holds ---- */

@@ -107,6 +107,7 @@ begin_anew (NfReplica *replica, NfPosition start)
   replica->taken_seq = start.seq;
   nf_replica_unmark (replica, start.seq, TRUE);
   pthread_mutex_unlock (&replica->lock);
+  nf_forward_unpark (replica->share->forward);
   replica->fresh = FALSE;
   replica->ahead_seq = replica->ahead_epoch = 0;
   return replica->share->tree ? nf_replica_save (replica) : 0;

@@ -152,6 +152,7 @@ finish (NfReplica *replica, NfOp *op)
   move_position (replica, op->position.seq, deferred);
   if (op->own && op->record.reqid != 0)
     nf_forward_applied (replica->share->forward, op->record.reqid);
+  nf_forward_unpark (replica->share->forward);
   if (deferred)
     nf_replica_op_free (op);
 }

@@ -209,15 +209,29 @@ is_trusted (NfReplica *replica, NfFid fid, guint32 mask)
   return TRUE;
 }
 
+/* With `lock`. Of ops taken in, those that aren't applied are in `undone_seqs`; what comes later is above all of them. */
+static gboolean
+is_applied (NfReplica *replica, guint64 seq)
+{
+  return seq <= replica->applied.seq
+         || (seq <= replica->taken_seq && !g_hash_table_contains (replica->undone_seqs, &seq));
+}
+
+gboolean
+nf_replica_has_applied (NfReplica *replica, guint64 seq)
+{
+  pthread_mutex_lock (&replica->lock);
+  gboolean applied = is_applied (replica, seq);
+  pthread_mutex_unlock (&replica->lock);
+  return applied;
+}
+
 gboolean
 nf_replica_mark (NfReplica *replica, guint64 seq, const NfFid *fids, guint n_fids,
                  const NfNameRef *names, guint n_names)
 {
   pthread_mutex_lock (&replica->lock);
-  /* Of ops taken in, those that aren't applied are in `undone_seqs`; what comes later is above all of them. */
-  gboolean applied
-      = seq <= replica->applied.seq
-        || (seq <= replica->taken_seq && !g_hash_table_contains (replica->undone_seqs, &seq));
+  gboolean applied = is_applied (replica, seq);
   if (!applied)
     {
       for (guint i = 0; i < n_fids; i++)

@@ -6,12 +6,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sync/claims.h"
 #include "sync/primary-internal.h"
 
 /* What this site's own mount asks for: at a replica served from the tree where that can be, else by the primary. */
+
+/* A file that hasn't been changed for this long is taken to be at rest, so that the kernel may read it past us. One
+ * that is being changed, as a log is, is better read through us, who show each op wholly or not at all. */
+#define NF_PASS_QUIET_MS 2000
 
 /* ---- calls ---- */
 
@@ -264,6 +269,48 @@ nf_file_read (NfFile *file, void *buffer, gsize size, guint64 offset)
   if (lock)
     pthread_rwlock_unlock (lock);
   return n < 0 ? -err : n;
+}
+
+/* Is the content at rest? (At a replica also: does it lie in a file that a transfer would replace rather than write
+ * into?) */
+static gboolean
+is_at_rest (NfShare *share, int fd)
+{
+  gint64 now_ns = share->host->realtime_ns (share->host->data);
+  struct stat st;
+
+  if (fstat (fd, &st) != 0 || !S_ISREG (st.st_mode) || (!share->primary && st.st_nlink != 1))
+    return FALSE;
+  gint64 changed_ns
+      = (gint64)st.st_ctim.tv_sec * G_GINT64_CONSTANT (1000000000) + st.st_ctim.tv_nsec;
+  return now_ns - changed_ns >= NF_PASS_QUIET_MS * G_GINT64_CONSTANT (1000000);
+}
+
+int
+nf_file_pass (NfFile *file, gboolean alone)
+{
+  NfShare *share = file->share;
+
+  if (file->fd < 0 || (alone && !is_at_rest (share, file->fd)))
+    return -1;
+  if (share->primary)
+    return file->fd;
+  /* Set first: who opens the file for writing and doesn't see it is seen below, and so is a write. And no op is under
+   * way that didn't see it, when it is set. */
+  pthread_rwlock_t *lock = nf_share_content_lock (share, file->fid);
+  pthread_rwlock_rdlock (lock);
+  nf_opens_set_passed (share->opens, file, TRUE);
+  pthread_rwlock_unlock (lock);
+  if (!(alone && nf_opens_writers (share->opens, file->fid)) && nf_file_read_fd (file, 0, 0) >= 0)
+    return file->fd;
+  nf_opens_set_passed (share->opens, file, FALSE);
+  return -1;
+}
+
+void
+nf_file_unpass (NfFile *file)
+{
+  nf_opens_set_passed (file->share->opens, file, FALSE);
 }
 
 /* Of a file that has no name here any more the handle still knows the attributes. */

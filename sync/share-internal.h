@@ -87,6 +87,10 @@ int nf_opens_fd (NfOpens *opens, NfFid fid, gboolean write);
 gboolean nf_opens_held (NfOpens *opens, NfFid fid);
 /* Handles for writing at this site. */
 gboolean nf_opens_writers (NfOpens *opens, NfFid fid);
+/* The kernel reads FILE past us from now on, or doesn't any more. */
+void nf_opens_set_passed (NfOpens *opens, NfFile *file, gboolean passed);
+/* Does it so read any handle of FID? Cheap if there are none at all. */
+gboolean nf_opens_passed (NfOpens *opens, NfFid fid);
 /* Another site holds FID (primary only); counted. */
 int nf_opens_hold (NfOpens *opens, const char *site, NfFid fid);
 void nf_opens_drop (NfOpens *opens, const char *site, NfFid fid);
@@ -157,6 +161,8 @@ gboolean nf_replica_mark (NfReplica *replica, guint64 seq, const NfFid *fids, gu
  * same things aren't read from the tree either until it has come so far. */
 void nf_replica_mark_read (NfReplica *replica, const NfMsg *call, int status, const NfMsg *answer);
 NfPosition nf_replica_position (NfReplica *replica);
+/* Is op SEQ applied, as far as it ever will be? */
+gboolean nf_replica_has_applied (NfReplica *replica, guint64 seq);
 /* The last op received; nothing if names or attributes here aren't known to be right. Takes the replica's `work`. */
 NfPosition nf_replica_position_to_trust (NfReplica *replica);
 /* Is somebody waiting for the kernel to be told? Then nf_replica_told() is due, on the strand. Thread: any. */
@@ -188,6 +194,8 @@ gboolean nf_forward_told (NfForward *forward, guint64 reqid);
 GBytes *nf_forward_written (NfForward *forward, guint64 reqid);
 /* Our own op REQID is applied to the replica: its bytes need no longer be laid over it. */
 void nf_forward_applied (NfForward *forward, guint64 reqid);
+/* The replica has applied ops, or will never: answers that wait for that go out. Cheap if there are none. */
+void nf_forward_unpark (NfForward *forward);
 /* Is anything of FID's content laid over the replica? And if so, its attributes and content. */
 gboolean nf_forward_overlays (NfForward *forward, NfFid fid);
 /* To be asked for before the tree is read: what it takes over in between lies neither in what was read nor over it. */
@@ -219,6 +227,7 @@ struct NfFile
   gboolean created; /* by a CREATE of this site just before */
   gint locked;      /* atomic: a lock was taken through it away from home; see claims.h */
   gint lost;        /* atomic: and taken away without its doing: it is of no use any more */
+  gboolean passed;  /* the kernel reads it past us; guarded by the opens' lock */
 };
 
 pthread_rwlock_t *nf_share_content_lock (NfShare *share, NfFid fid);

@@ -94,6 +94,13 @@ NfFid nf_file_fid (NfFile *file);
 /* A descriptor from which this range may be read right now, or -1: then the READ call has to be
  * used. Borrowed. */
 int nf_file_read_fd (NfFile *file, guint64 offset, guint64 length);
+/* The caller is going to have the kernel read FILE, which is open for reading, from the directory's own file, past us,
+ * until nf_file_unpass() or nf_file_close(). Returns a borrowed descriptor of it, or -1 if that would show something
+ * else than reading through us does: then nothing has changed. ALONE: nobody has FILE's fid open for writing as far as
+ * the caller knows. While there are such files, a change of the content by this site is answered when it is in that
+ * file. At a replica what was changed a moment ago isn't read so. Thread: any. */
+int nf_file_pass (NfFile *file, gboolean alone);
+void nf_file_unpass (NfFile *file);
 /* Reads right here, seeing each applied op wholly or not at all. Bytes (0 at the end) or -errno; -EAGAIN if the READ call
  * has to be used. */
 gssize nf_file_read (NfFile *file, void *buffer, gsize size, guint64 offset);

@@ -404,7 +404,8 @@ grow_first (Switch *sw)
 
   if (fstat (sw->file, &st) != 0)
     return -errno;
-  if ((guint64)st.st_size >= sw->size)
+  if ((guint64)st.st_size >= sw->size
+      || nf_opens_passed (sw->replica->share->opens, sw->transfer->fid))
     return 0;
   return ftruncate (sw->file, (off_t)sw->size) == 0 ? 0 : -errno;
 }

@@ -96,7 +96,7 @@ test_data += tests/sites/stage.sh tests/sites/as-user.sh tests/sites/load.sh tes
 	tests/sites/badinput-peer.sh
 site_tests = tests/sites/fsck.sh tests/sites/none.sh tests/sites/programs.sh tests/sites/kill.sh tests/sites/order.sh \
 	tests/sites/badinput.sh tests/sites/random.sh tests/sites/fill.sh tests/sites/personal.sh \
-	tests/sites/maildir.sh tests/sites/bulk.sh tests/sites/cut.sh tests/sites/locks.sh
+	tests/sites/maildir.sh tests/sites/bulk.sh tests/sites/cut.sh tests/sites/locks.sh tests/sites/passthrough.sh
 site_tests += tests/faults/power.sh tests/faults/points.sh tests/faults/eio.sh tests/faults/journal.sh
 test_data += tests/faults/disk.sh
 script_tests += $(site_tests)
@@ -118,6 +118,10 @@ tests_test_policy_LDADD = $(FS_UNIT)
 unit_tests += tests/test-replica
 tests_test_replica_SOURCES = tests/test-replica.c $(SIM)
 tests_test_replica_LDADD = $(SYNC_UNIT)
+
+unit_tests += tests/test-passed
+tests_test_passed_SOURCES = tests/test-passed.c $(SIM)
+tests_test_passed_LDADD = $(SYNC_UNIT)
 
 unit_tests += tests/test-check
 tests_test_check_SOURCES = tests/test-check.c $(SIM)
@@ -265,7 +269,10 @@ tests_mount_nf_fake_mount_SOURCES = tests/mount/nf-fake-mount.c tests/mount/fake
 tests_mount_nf_fake_mount_LDADD = $(FS_LIBS)
 tests_mount_nf_calls_SOURCES = tests/mount/nf-calls.c
 tests_mount_nf_calls_LDADD = $(GLIB_LIBS)
-script_tests += tests/mount/primary.sh tests/mount/fake.sh tests/mount/stress.sh
+script_tests += tests/mount/primary.sh tests/mount/fake.sh tests/mount/stress.sh tests/mount/passthrough.sh
+check_PROGRAMS += tests/mount/nf-pass
+tests_mount_nf_pass_SOURCES = tests/mount/nf-pass.c
+tests_mount_nf_pass_LDADD = $(GLIB_LIBS)
 long_tests += tests/mount/fake.sh tests/mount/stress.sh
 test_data += tests/mount/lib.sh
 

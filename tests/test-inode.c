@@ -68,6 +68,28 @@ Test (inode, a_detached_node_is_replaced_by_the_next_lookup)
   cr_assert_eq (found, new);
 }
 
+/* One look-up makes it, and it may be forgotten before the next one, whose node is opened. */
+Test (inode, what_takes_the_place_of_one_that_passed_is_plain_though_it_is_forgotten)
+{
+  NfNode *old = nf_nodes_lookup (nodes, volume, 7);
+
+  cr_assert_not (old->read_write);
+  nf_nodes_detach_to_plain (nodes, old);
+  nf_nodes_detach_to_plain (nodes, old);
+  for (guint i = 0; i < 2; i++)
+    {
+      NfNode *next = nf_nodes_lookup (nodes, volume, 7);
+      cr_assert_neq (next, old);
+      cr_assert (next->read_write);
+      nf_nodes_forget (nodes, next, 1);
+    }
+  cr_assert_not (nf_nodes_lookup (nodes, other, 7)->read_write);
+  /* Not for ever. */
+  for (guint i = 0; i < 2000; i++)
+    nf_nodes_detach_to_plain (nodes, nf_nodes_lookup (nodes, other, 100 + i));
+  cr_assert_not (nf_nodes_lookup (nodes, volume, 7)->read_write);
+}
+
 Test (inode, an_address_used_again_has_another_generation)
 {
   guint64 last = 0;

@@ -80,6 +80,7 @@ compare 'sequential read, 1 MiB blocks, warm' MB/s warm "$backing" "$tokyo" sequ
 compare 'sequential read, 1 MiB blocks, cold' MB/s cold "$backing" "$tokyo" sequential large
 compare 'random read, 4 KiB, warm' 1/s warm "$backing" "$tokyo" random large 20000
 compare 'random read, 4 KiB, cold' 1/s cold "$backing" "$tokyo" random large 1000
+compare 'read through a mapping, warm' MB/s warm "$backing" "$tokyo" mapped large
 compare 'stat, warm' 1/s warm "$backing" "$tokyo" stat tree/3 50000
 compare 'ls of 200 names, warm' 1/s warm "$backing" "$tokyo" list tree/3 200
 compare 'find with stat of 2000 names, warm' names/s warm "$backing" "$tokyo" find tree

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
  *   nf-bench random FILE N            reads of 4 KiB
  *   nf-bench stat DIR N               stats of DIR's files, round and round
  *   nf-bench list DIR N               listings of DIR
+ *   nf-bench mapped FILE              MB read through a mapping
  *   nf-bench find DIR                 names below DIR, listed and statted
  *   nf-bench open DIR N               files opened, read and closed
  *   nf-bench create DIR N BYTES       files created, written and closed
@@ -77,6 +79,28 @@ random_reads (const char *path, guint n)
     }
   close (fd);
   return n;
+}
+
+/* All of it, once, where it lies in the page cache. */
+static double
+mapped (const char *path)
+{
+  int fd = open_or_stop (path, O_RDONLY);
+  struct stat st;
+  guint64 sum = 0;
+
+  if (fstat (fd, &st) != 0)
+    stop (path);
+  const guint64 *map = mmap (NULL, (gsize)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+  if (map == MAP_FAILED)
+    stop (path);
+  for (gsize i = 0; i < (gsize)st.st_size / sizeof *map; i++)
+    sum += map[i];
+  volatile guint64 kept = sum; /* or nothing would be read */
+  (void)kept;
+  (void)munmap ((void *)map, (gsize)st.st_size);
+  close (fd);
+  return (double)st.st_size / 1e6;
 }
 
 static GPtrArray *
@@ -246,6 +270,8 @@ run (const char *verb, const char *path, char **argv)
     return sequential (path);
   if (g_str_equal (verb, "random"))
     return random_reads (path, number (argv, 3));
+  if (g_str_equal (verb, "mapped"))
+    return mapped (path);
   if (g_str_equal (verb, "stat"))
     return stats (path, number (argv, 3));
   if (g_str_equal (verb, "list"))

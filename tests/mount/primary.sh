@@ -37,7 +37,7 @@ map = $home/map
 roots = $home
 runtime = $home/run
 END
-  env HOME="$home" STATE_DIRECTORY="$home/state" "$nearfs" mount -f \
+  env HOME="$home" STATE_DIRECTORY="$home/state" "$nearfs" mount -f ${NF_MOUNT_OPTIONS:+-o "$NF_MOUNT_OPTIONS"} \
     --config "$home/site.conf" "$mnt" > "$home/log" 2>&1 &
   pid=$!
   until_true 10 mounted "$mnt" || { cat "$home/log" >&2; exit 1; }

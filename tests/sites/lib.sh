@@ -366,7 +366,7 @@ site_start ()
   command=("$NEARFS" "${NF_MODE[$site]}" --config "$dir/site.conf" --ready-fd 9)
   [ "${NF_MODE[$site]}" != mount ] || command+=(--foreground)
   command+=("$@")
-  [ "${NF_MODE[$site]}" != mount ] || command+=("$dir/mnt")
+  [ "${NF_MODE[$site]}" != mount ] || command+=(${NF_MOUNT_OPTIONS:+-o "$NF_MOUNT_OPTIONS"} "$dir/mnt")
   rm -f "$dir/ready"
   mkfifo "$dir/ready"
   # The user's own keys, agent and ssh_config have no part in this.
