@@ -336,8 +336,12 @@ heal_file (NfHeal *heal, NfFid fid)
   NfReplica *replica = heal->replica;
   NfObject object;
 
-  if (!nf_index_get (replica->share->index, fid, &object) || !(object.suspect & NF_SUSPECT_DATA)
-      || object.place != NF_PLACE_NAMED || g_hash_table_contains (heal->put_off, &fid))
+  if (!nf_index_get (replica->share->index, fid, &object) || !(object.suspect & NF_SUSPECT_DATA))
+    return;
+  /* It could be made, but not be given its name, and isn't there any more by now: else it would have been once more. */
+  if (object.place == NF_PLACE_STAGING && nf_heal_names_settled (heal))
+    (void)nf_tree_bury (replica->share->tree, fid); /* if it can't be: when it is looked at again */
+  if (object.place != NF_PLACE_NAMED || g_hash_table_contains (heal->put_off, &fid))
     return;
   if (!S_ISREG (object.mode) || object.ident.ino == 0)
     {

@@ -17,11 +17,12 @@ declare -A PID IN OUT
 # process NAME SITE: one that has both files open at SITE, as 0 and 1.
 process ()
 {
-  local name=$1 site=$2
+  local name=$1 site=$2 to from
   mkfifo "$NF_TMP/$name.in" "$NF_TMP/$name.out"
   "$LOCK" <"$NF_TMP/$name.in" >"$NF_TMP/$name.out" 2>>"$NF_TMP/locks.log" &
   PID[$name]=$!
-  exec {IN[$name]}>"$NF_TMP/$name.in" {OUT[$name]}<"$NF_TMP/$name.out"
+  exec {to}>"$NF_TMP/$name.in" {from}<"$NF_TMP/$name.out"
+  IN[$name]=$to OUT[$name]=$from
   ask "$name" open 0 "$(at "$site")/file" rw ok
   ask "$name" open 1 "$(at "$site")/other" rw ok
 }
