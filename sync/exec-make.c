@@ -10,6 +10,7 @@
 
 #include "sync/creds.h"
 #include "sync/tree-private.h"
+#include "sync/sole.h"
 
 /* New objects: CREATE, MKDIR, MKNOD, SYMLINK.
  *
@@ -333,6 +334,8 @@ use_existing (NfExec *exec, const Making *making)
   err = judge_existing (exec, attr->fid, flags);
   if (err == 0 && exec->site && (flags & NF_CREATE_HOLD))
     err = nf_opens_hold (exec->share->opens, exec->site, attr->fid);
+  if (err == 0)
+    err = nf_sole_check (exec->share, attr->fid, exec->site);
   if (err == 0 && (flags & NF_CREATE_TRUNC))
     err = nf_exec_set_size (exec, attr->fid, 0);
   return err;

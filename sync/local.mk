@@ -133,6 +133,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/share-calls.c \
 	sync/share-messages.c \
 	sync/share.h \
+	sync/sole.c \
+	sync/sole.h \
 	sync/source.c \
 	sync/source.h \
 	sync/strand.c \

@@ -422,6 +422,18 @@ nf_opens_hold (NfOpens *opens, const char *site, NfFid fid)
   return 0;
 }
 
+gboolean
+nf_opens_elsewhere (NfOpens *opens, NfFid fid, const char *site)
+{
+  pthread_mutex_lock (&opens->lock);
+  const Entry *entry = entry_of (opens, fid);
+  gboolean elsewhere = entry && site && entry->handles->len > 0;
+  for (guint i = 0; entry && i < entry->holds->len && !elsewhere; i++)
+    elsewhere = g_strcmp0 (g_array_index (entry->holds, Hold, i).site, site) != 0;
+  pthread_mutex_unlock (&opens->lock);
+  return elsewhere;
+}
+
 void
 nf_opens_drop (NfOpens *opens, const char *site, NfFid fid)
 {

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "sync/sole.h"
+
 /* Files without a name that somebody has open, here or at another site, lie among the orphans until the last one has
  * closed them. A site's holds outlive its link, and this process: it says them anew with each new link. */
 
@@ -63,6 +65,12 @@ nf_primary_hold (NfPrimary *primary, const char *site, const NfMsg *call, const 
   nf_locks_take (&primary->locks, &fid, 1, &locks);
   if (nf_index_get (share->index, fid, &object))
     err = nf_opens_hold (share->opens, site, fid);
+  if (err == 0)
+    {
+      err = nf_sole_check (share, fid, site);
+      if (err != 0)
+        nf_opens_drop (share->opens, site, fid);
+    }
   nf_locks_give (&primary->locks, &locks);
   if (err == 0)
     judge_hold (primary, site, call, head);

@@ -11,6 +11,7 @@
 
 #include "sync/claims.h"
 #include "sync/primary-internal.h"
+#include "sync/sole.h"
 
 /* What this site's own mount asks for: at a replica served from the tree where that can be, else by the primary. */
 
@@ -195,13 +196,21 @@ nf_share_open_file (NfShare *share, NfFid fid, int flags, gboolean created, NfOp
   NfFile *file = NULL;
   int status = nf_opens_add (share->opens, fid, flags, &file);
 
+  if (status == 0 && share->primary)
+    {
+      status = nf_sole_check (share, fid, NULL);
+      if (status != 0)
+        nf_primary_close_file (share->primary, g_steal_pointer (&file));
+    }
   if (status != 0 || !share->forward)
     {
       done (data, status, file);
       return;
     }
   file->created = created;
-  if (!created && (file->fd < 0 || !nf_replica_serves_content (share->replica, fid)))
+  if (!created
+      && (file->fd < 0 || !nf_replica_serves_content (share->replica, fid)
+          || nf_sole_is (share, fid)))
     {
       open_there (file, done, data);
       return;

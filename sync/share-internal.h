@@ -94,6 +94,8 @@ gboolean nf_opens_passed (NfOpens *opens, NfFid fid);
 /* Another site holds FID (primary only); counted. */
 int nf_opens_hold (NfOpens *opens, const char *site, NfFid fid);
 void nf_opens_drop (NfOpens *opens, const char *site, NfFid fid);
+/* Has any site but SITE (NULL: this one) FID open, as far as is known here? (primary only) */
+gboolean nf_opens_elsewhere (NfOpens *opens, NfFid fid, const char *site);
 /* The site is gone for good (its lease ended). */
 void nf_opens_drop_site (NfOpens *opens, const char *site);
 /* FID has a new backing object: later handles open that; those that exist keep theirs. */

@@ -222,6 +222,36 @@ for mode in delete truncate persist; do
 done
 step 'three sites write to one SQLite database, in three journal modes'
 
+# The write-ahead log needs memory that the processes share: it works at one site at a time, whichever, and elsewhere SQLite
+# says so and nothing is harmed.
+wal=data-wal.db
+sqlite3 "$(at nyc)/$wal" 'PRAGMA journal_mode=wal; CREATE TABLE t (n INTEGER)' >/dev/null || fail 'sqlite, wal'
+wait_in_step
+for site in nyc london tokyo; do
+  mkfifo "$NF_TMP/sql"
+  sqlite3 "$(at "$site")/$wal" <"$NF_TMP/sql" >"$NF_TMP/sql.out" 2>&1 &
+  reader=$!
+  exec {sql}>"$NF_TMP/sql"
+  printf 'INSERT INTO t VALUES (1);
+SELECT "there are", count(*) FROM t;
+' >&"$sql"
+  there_are () { grep -q '^there are' "$NF_TMP/sql.out"; }
+  wait_for 30 there_are || fail "wal at $site: $(cat "$NF_TMP/sql.out")"
+  # A second process of that site shares it; one of another site can't.
+  sqlite3 "$(at "$site")/$wal" 'INSERT INTO t VALUES (2)' || fail "wal, a second process at $site"
+  for other in london nyc tokyo; do
+    [ "$other" != "$site" ] || continue
+    said=$(sqlite3 "$(at "$other")/$wal" 'INSERT INTO t VALUES (3)' 2>&1) && fail "wal at $site and $other at a time"
+    grep -q 'unable to open database file' <<<"$said" || fail "wal at $other: $said"
+  done
+  exec {sql}>&-
+  wait "$reader" || fail "wal at $site: $(cat "$NF_TMP/sql.out")"
+  rm "$NF_TMP/sql"
+  wait_in_step
+done
+expect 'wal' "$(sqlite3 "$(at tokyo)/$wal" 'SELECT count(*) FROM t; PRAGMA integrity_check' | tr '\n' ' ')" '6 ok '
+step "SQLite's write-ahead log works at one site at a time, and is refused elsewhere"
+
 # The primary's daemon dies: what others had they still have.
 ask n range 0 w 0 0 ok
 ends l
