@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "sync/creds.h"
-#include "sync/tree-private.h"
 #include "sync/sole.h"
+#include "sync/tree-private.h"
 
 /* New objects: CREATE, MKDIR, MKNOD, SYMLINK.
  *

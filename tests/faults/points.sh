@@ -7,7 +7,7 @@
 # shellcheck source=tests/sites/load.sh
 . "$(dirname "$0")/../sites/load.sh"
 
-limit "$(long 300 2400)"
+limit "$(long 300 5400)"
 seed=${NF_SEED:-$((RANDOM * 32768 + RANDOM))}
 say "NF_SEED=$seed"
 three_sites

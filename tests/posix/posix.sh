@@ -62,7 +62,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 # Calls by chance, a process at each site at a time, each in its own directory.
-until_s=$((SECONDS + $(long 20 7000)))
+until_s=$((SECONDS + $(long 60 7000)))
 seed=$NF_POSIX_SEED
 rounds=0
 while [ "$SECONDS" -lt "$until_s" ]; do
