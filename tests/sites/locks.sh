@@ -10,6 +10,7 @@ limit "$(long 300 900)"
 three_sites
 printf '0\n' >"$(at london)/file"
 printf '0\n' >"$(at london)/other"
+printf '0\n' >"$(at london)/resting"
 wait_in_step
 LOCK=$NF_BUILD/tests/sites/nf-lock
 declare -A PID IN OUT
@@ -222,6 +223,25 @@ for mode in delete truncate persist; do
 done
 step 'three sites write to one SQLite database, in three journal modes'
 
+# What has been at rest is read past the daemon (fs/open-mode.c); its locks are the same.
+for name in l:london n:nyc t:tokyo; do ask "${name%%:*}" open 4 "$(at "${name##*:}")/resting" ro ok; done
+for pair in 'l n' 'n t' 't l'; do
+  read -r a b <<<"$pair"
+  ask "$a" flock 4 x ok
+  ask "$b" flock 4 s EAGAIN
+  ask "$a" flock 4 u ok
+  ask "$b" flock 4 s ok
+  ask "$a" flock 4 x EAGAIN
+  ask "$b" flock 4 u ok
+  ask "$a" range 4 r 0 1 ok
+  ask "$b" open 5 "$(at "$(case $b in l) echo london ;; n) echo nyc ;; *) echo tokyo ;; esac)")/resting" rw ok
+  ask "$b" range 5 w 0 1 EAGAIN
+  ask "$a" range 4 u 0 0 ok
+  ask "$b" close 5 ok
+done
+for name in l n t; do ask "$name" close 4 ok; done
+step 'so it is with files that are read past the daemon'
+
 # The write-ahead log needs memory that the processes share: it works at one site at a time, whichever, and elsewhere SQLite
 # says so and nothing is harmed.
 wal=data-wal.db
@@ -238,7 +258,7 @@ SELECT "there are", count(*) FROM t;
   there_are () { grep -q '^there are' "$NF_TMP/sql.out"; }
   wait_for 30 there_are || fail "wal at $site: $(cat "$NF_TMP/sql.out")"
   # A second process of that site shares it; one of another site can't.
-  sqlite3 "$(at "$site")/$wal" 'INSERT INTO t VALUES (2)' || fail "wal, a second process at $site"
+  sqlite3 -cmd '.timeout 60000' "$(at "$site")/$wal" 'INSERT INTO t VALUES (2)' || fail "wal, a second process at $site"
   for other in london nyc tokyo; do
     [ "$other" != "$site" ] || continue
     said=$(sqlite3 "$(at "$other")/$wal" 'INSERT INTO t VALUES (3)' 2>&1) && fail "wal at $site and $other at a time"
