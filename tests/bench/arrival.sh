@@ -23,41 +23,41 @@ set_links ()
   link_delay london nyc "$1" && link_delay london tokyo "$1" && link_delay nyc tokyo "$1"
 }
 
-# Copies of the file, one after another, until it is told to stop.
+# copy_on DIR SITE: copies of the file, each when SITE has the one before, until it is told to stop.  Not faster: a primary's
+# disk would be ahead of the link by minutes.
 copy_on ()
 {
   local i
   for ((i = 0; ; i++)); do
     [ ! -e "$NF_TMP/enough" ] || return 0
-    cp "$NF_TMP/bulk" "$1/bulk-$((i % 2))" || return
+    cp "$NF_TMP/bulk" "$1/bulk-$((i % 2))" && site_nearfs "$2" wait --timeout 120 /projects >/dev/null || return
   done
 }
 
-# What the links to london have carried, both ways.
+# carried SITE: what its link with london has carried, both ways.
 carried ()
 {
-  local pair sum=0
-  for pair in "${!NF_LINKS[@]}"; do
-    sum=$((sum + $("$NF_LINK" --ctl "${NF_LINKS[$pair]}" stats | perl -ne 'print $1 + $2 if /up=(\d+) down=(\d+)/')))
-  done
-  echo "$sum"
+  local pair
+  for pair in "london $1" "$1 london"; do
+    "$NF_LINK" --ctl "${NF_LINKS[$pair]}" stats
+  done | perl -ne '$sum += $1 + $2 if /up=(\d+) down=(\d+)/; END { print $sum }'
 }
 
-has_carried () { [ $(($(carried) - before)) -gt "$1" ]; }
+has_carried () { [ $(($(carried "$1") - before)) -gt "$2" ]; }
 
-# while_copying LABEL WRITER FROM TO LIMIT
+# while_copying LABEL WRITER REPLICA FULL FROM TO LIMIT: WRITER's bulk has to get to REPLICA; FULL's link with london is full of it.
 while_copying ()
 {
   local start used
   rm -f "$NF_TMP/enough"
-  before=$(carried)
-  job copy copy_on "$(at "$2")"
+  before=$(carried "$4")
+  job copy copy_on "$(at "$2")" "$3"
   # Its queues are full when it has carried for a second.
-  wait_for 60 has_carried $((rate)) || fail 'the copy does not begin'
-  before=$(carried) start=$(now_ms)
-  arrival "$1" "$3" "$4" - "$5"
-  used=$(($(carried) - before))
-  figure "$1: the links' load of $((rate / 1000000)) MB/s" MB/s - "$(perl -e 'printf "%.1f", $ARGV[0] / 1e3 / $ARGV[1]' "$used" $(($(now_ms) - start)))"
+  wait_for 60 has_carried "$4" "$rate" || fail 'the copy does not begin'
+  before=$(carried "$4") start=$(now_ms)
+  arrival "$1" "$5" "$6" - "$7"
+  used=$(($(carried "$4") - before))
+  figure "$1: load of the link of $((rate / 1000000)) MB/s" MB/s - "$(perl -e 'printf "%.1f", $ARGV[0] / 1e3 / $ARGV[1]' "$used" $(($(now_ms) - start)))"
   touch "$NF_TMP/enough"
   job_end copy 120 || fail 'the copy failed'
   wait_in_step 300
@@ -85,8 +85,9 @@ for pair in 'london nyc' 'london tokyo' 'nyc tokyo'; do
   link_rate $pair "$rate"
 done
 title "While a bulk copy fills the link of $((rate / 1000000)) MB/s, $rtt ms"
-while_copying 'primary to replica, broadcast fills the link' london london nyc $((rtt / 2 + 100))
-while_copying 'replica to replica, broadcast fills the link' london nyc tokyo $((rtt / 2 + 100))
-while_copying 'replica to primary, its own upload fills the link' nyc nyc london $((rtt / 2 + 100))
-while_copying 'primary to replica, that one uploads' nyc london nyc $((rtt / 2 + 100))
+most=$((rtt / 2 + 100))
+while_copying 'primary to replica, broadcast fills the link' london nyc nyc london nyc "$most"
+while_copying 'replica to replica, broadcast fills the link' london tokyo tokyo nyc tokyo "$most"
+while_copying 'replica to primary, its own upload fills the link' nyc tokyo nyc nyc london "$most"
+while_copying 'primary to replica, that one uploads' nyc tokyo nyc london nyc "$most"
 area_end

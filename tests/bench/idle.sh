@@ -8,6 +8,8 @@
 area idle "CPU of idle daemons, ${NF_IDLE_SHARES:=50} shares and ${NF_IDLE_PEERS:=10} peers"
 
 : "${NF_IDLE_S:=60}"
+# Seconds of the processor: a five hundredth of the time.
+LITTLE=$(perl -e 'print $ARGV[0] / 500' "$NF_IDLE_S")
 
 # ticks SITE: of the processor, used so far.
 ticks ()
@@ -15,10 +17,17 @@ ticks ()
   perl -ne 's/^.*\) //; my @f = split; print $f[11] + $f[12], "\n"' "/proc/${NF_PID[$1]}/stat"
 }
 
-# wakeups SITE: how often its threads have waited for something so far.
+# waits SITE: how often each of its threads has waited for something so far, "thread count" a line.
+waits ()
+{
+  awk '/^Pid:/ { pid = $2 } /^voluntary_ctxt_switches/ { print pid, $2 }' "/proc/${NF_PID[$1]}/task"/*/status
+}
+
+# wakeups SITE: since $NF_TMP/waits-SITE was written, a second.  What workers did that have ended since is not in it.
 wakeups ()
 {
-  cat "/proc/${NF_PID[$1]}/task"/*/status | awk '/^voluntary_ctxt_switches/ { sum += $2 } END { print sum }'
+  waits "$1" | join <(sort "$NF_TMP/waits-$1") <(sort) |
+    awk '{ sum += $3 - $2 } END { printf "%.1f\n", sum / '"$NF_IDLE_S"' }'
 }
 
 peers=()
@@ -40,18 +49,21 @@ wait_in_step 120
 # What was just done is put to disk, and the first heartbeats have passed.
 sleep 15
 declare -A CPU WOKEN
-for site in "${SITES[@]}"; do CPU[$site]=$(ticks "$site") WOKEN[$site]=$(wakeups "$site"); done
+for site in "${SITES[@]}"; do
+  CPU[$site]=$(ticks "$site")
+  waits "$site" >"$NF_TMP/waits-$site"
+done
 sleep "$NF_IDLE_S"
 : >"$NF_TMP/peers-cpu"
 : >"$NF_TMP/peers-woken"
 hz=$(getconf CLK_TCK)
 for site in "${SITES[@]}"; do
-  CPU[$site]=$(($(ticks "$site") - CPU[$site])) WOKEN[$site]=$(($(wakeups "$site") - WOKEN[$site]))
+  CPU[$site]=$(($(ticks "$site") - CPU[$site])) WOKEN[$site]=$(wakeups "$site")
   [ "$site" = london ] || { echo "${CPU[$site]}" >>"$NF_TMP/peers-cpu" && echo "${WOKEN[$site]}" >>"$NF_TMP/peers-woken"; }
 done
 title "In $NF_IDLE_S s"
-figure "processor, the site with $NF_IDLE_PEERS peers" s 0.1 "$(perl -e 'printf "%.2f", $ARGV[0] / $ARGV[1]' "${CPU[london]}" "$hz")"
-figure 'processor, a peer (median)' s 0.1 "$(spread "$NF_TMP/peers-cpu" 50 "$hz")"
-figure "wake-ups a second, the site with $NF_IDLE_PEERS peers" 1/s - $((WOKEN[london] / NF_IDLE_S))
-figure 'wake-ups a second, a peer (median)' 1/s - "$(spread "$NF_TMP/peers-woken" 50 "$NF_IDLE_S")"
+figure "processor, the site with $NF_IDLE_PEERS peers" s "$LITTLE" "$(perl -e 'printf "%.2f", $ARGV[0] / $ARGV[1]' "${CPU[london]}" "$hz")"
+figure 'processor, a peer (median)' s "$LITTLE" "$(spread "$NF_TMP/peers-cpu" 50 "$hz")"
+figure "wake-ups a second, the site with $NF_IDLE_PEERS peers" 1/s - "${WOKEN[london]}"
+figure 'wake-ups a second, a peer (median)' 1/s - "$(spread "$NF_TMP/peers-woken" 50)"
 area_end

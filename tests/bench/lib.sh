@@ -58,6 +58,7 @@ title ()
   local name line
   out
   out "$1"
+  [ "${#NAMES[@]}" -gt 0 ] || return 0
   line=$(printf '%-54s' '')
   for name in "${NAMES[@]}"; do line+=$(printf ' %10s' "${name#passthrough_}"); done
   out "$line  ratio: median (range)"

@@ -50,13 +50,15 @@ fetch_fuse_source ()
 # passthrough_built NAME
 passthrough_built ()
 {
-  local name=$1 source suffix=c flags
+  local name=$1 source suffix=c flags has
   [ ! -x "$PEER_BIN/$name" ] || return 0
   mkdir -p "$PEER_BIN"
   [ "$name" != passthrough_hp ] || suffix=cc
   source=$(example_source "$name.$suffix") || { fetch_fuse_source && source=$(example_source "$name.$suffix"); } ||
     { peer_missing "$name" "no $name.$suffix, and apt-get source fuse3 doesn't get it"; return 1; }
   read -r -a flags <<<"$(pkg-config --cflags --libs fuse3)"
+  # What libfuse's own build finds on Linux; without it there are no times, no xattrs, no fallocate.
+  for has in UTIMENSAT SETXATTR FALLOCATE POSIX_FALLOCATE COPY_FILE_RANGE; do flags+=("-DHAVE_$has"); done
   if [ "$suffix" = cc ]; then
     c++ -O2 -std=c++17 -o "$PEER_BIN/$name" "$source" "${flags[@]}" -pthread
   else

@@ -16,8 +16,8 @@ export GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=core.checkStat GIT_CONFIG_VALUE_0=min
 
 git_status () { seconds git -C "$1/repo" status --porcelain; }
 git_status_cold () { forget_names && git_status "$@"; }
-git_clone_into () { seconds git clone -q --no-hardlinks "$NF_TMP/repo.git" "$1/clone-$2$3" && rm -rf "$1/clone-$2$3"; }
-git_clone_from () { rm -rf "$NF_TMP/clone" && seconds git clone -q --no-hardlinks "$1/repo" "$NF_TMP/clone"; }
+git_clone_into () { seconds git clone -q "file://$NF_TMP/repo.git" "$1/clone-$2$3" && rm -rf "$1/clone-$2$3"; }
+git_clone_from () { rm -rf "$NF_TMP/clone" && seconds git clone -q "file://$1/repo" "$NF_TMP/clone"; }
 tar_x () { mkdir "$1/tar-$2$3" && seconds tar -C "$1/tar-$2$3" -xf "$NF_TMP/tree.tar" && rm -rf "$1/tar-$2$3"; }
 # Through a pipe, as tar reads nothing for /dev/null.
 tar_c () { seconds bash -c "tar -C '$1/repo' -cf - . | cat >/dev/null"; }
@@ -55,7 +55,7 @@ make_repository ()
 # material PLACE
 material ()
 {
-  git clone -q --no-hardlinks "$NF_TMP/repo.git" "$1/repo" && settle &&
+  git clone -q "file://$NF_TMP/repo.git" "$1/repo" && settle &&
     sqlite3 "$1/data.sqlite" "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT);
       WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO t SELECT i, hex (randomblob (50)) FROM n;"
 }
