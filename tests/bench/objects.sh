@@ -14,11 +14,20 @@ MANY=10000
 # A directory more or less in 2000 files is no matter.
 SAME=0.99
 
-# The files exist in each place; what is asked first has to go to the filesystem.
+# Attributes and content of what is to be read warm are in the caches.
+primed ()
+{
+  local name
+  for name in "${NAMES[@]}"; do
+    find "${PLACE[$name]}/small" "${PLACE[$name]}/many" -size +1000 && "$BENCH" open "${PLACE[$name]}/small" "$FILES" >/dev/null || fail "$name"
+  done
+}
+
 reading ()
 {
   local where=$1
   title "Reading at $where"
+  primed
   measure "open, read 4 KiB, close, warm, at $where" 1/s 1.0 warm open small "$FILES"
   measure "stat, not cached, at $where" 1/s 1.0 without_names stat-new small "$FILES"
   measure "ls -l of $MANY, not cached, at $where" names/s 1.0 without_names find many
@@ -27,6 +36,7 @@ reading ()
 
 count_reading ()
 {
+  primed
   RUNS=1 measure "requests an open, read and close, at $where" requests "$SAME" requests "$FILES" warm open small "$FILES"
   RUNS=1 measure "requests a stat, not cached, at $where" requests "$SAME" requests "$FILES" without_names stat-new small "$FILES"
   RUNS=1 measure "requests a name of ls -l, at $where" requests "$SAME" requests "$MANY" without_names find many
@@ -55,6 +65,7 @@ count_writing ()
 # Native has no requests.
 counted ()
 {
+  # shellcheck disable=SC2034 # count_reading's
   local where=${2:-} all=("${NAMES[@]}")
   can_count_requests || { out "MISSING: requests aren't counted: no perf, or no fuse:fuse_request_send"; return; }
   NAMES=("${all[@]:1}")
