@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Much that has to get to a replica, against rsync -a and tar | ssh over the same link: a new replica that fills, and what is
-# written at the primary while it watches.  NF_BULK_MB: of the one large file (default 256; the goal speaks of 1024);
-# NF_FILL_FILES: how many small ones (default 20000); NF_FILL_RTTS (default "0 20 100").
+# written at the primary while it watches.  NF_FILL_MB: of the one large file (default 128; the goal speaks of 1024);
+# NF_FILL_FILES: how many small ones (default 10000; the goal: 20000); NF_FILL_RTTS (default "0 20 100").
 # shellcheck source=tests/bench/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-area fill "Broadcast and initial fill beside rsync -a and tar | ssh; ${NF_BULK_MB:=256} MiB, and ${NF_FILL_FILES:=20000} files"
+area fill "Broadcast and initial fill beside rsync -a and tar | ssh; ${NF_FILL_MB:=128} MiB, and ${NF_FILL_FILES:=10000} files"
 
 FILL_RUNS=${NF_RUNS_LONG:-2}
 GOAL='rsync=1 tar=0.9'
@@ -68,7 +68,7 @@ share live /live london nyc
 share large /large london rome
 share small /small london oslo
 mkdir -p "$(backing london large)" "$(backing london small)" "$NF_TMP/native" "$NF_TMP/sftp"
-random_file "$NF_TMP/bulk" "$NF_BULK_MB"
+random_file "$NF_TMP/bulk" "$NF_FILL_MB"
 cp "$NF_TMP/bulk" "$(backing london large)"
 make_tree "$(backing london small)" "$NF_FILL_FILES"
 tar -C "$(backing london small)" -cf "$NF_TMP/small.tar" .
@@ -83,9 +83,9 @@ NAMES+=(tar nearfs)
 for rtt in ${NF_FILL_RTTS:-0 20 100}; do
   all_links_delay $((rtt / 2))
   title "Round trip $rtt ms"
-  RUNS=$FILL_RUNS measure "initial fill, $NF_BULK_MB MiB, $rtt ms" s "$GOAL" fill large rome
+  RUNS=$FILL_RUNS measure "initial fill, $NF_FILL_MB MiB, $rtt ms" s "$GOAL" fill large rome
   RUNS=$FILL_RUNS measure "initial fill, $NF_FILL_FILES files, $rtt ms" s "$GOAL" fill small oslo
-  RUNS=$FILL_RUNS measure "broadcast, $NF_BULK_MB MiB, $rtt ms" s "$GOAL" broadcast large
+  RUNS=$FILL_RUNS measure "broadcast, $NF_FILL_MB MiB, $rtt ms" s "$GOAL" broadcast large
   clear_away
   RUNS=$FILL_RUNS measure "broadcast, $NF_FILL_FILES files, $rtt ms" s "$GOAL" broadcast small
   clear_away

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Throughput over the round trip, of small files and of a large one, for nearfs and its peers: bench-rtt.svg of the build
-# directory.  NF_PLOT_RTTS (default "0 10 20 50 100"), NF_PLOT_MB: the large file (default 64).
+# directory.  NF_PLOT_RTTS (default "0 10 20 50 100"), NF_PLOT_MB: the large file (default 64),
+# NF_RUNS_PLOT (default 1).
 # shellcheck source=tests/bench/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/bench/remote-work.sh
@@ -9,7 +10,7 @@
 
 area plot "Throughput over the round trip; the large file has ${NF_PLOT_MB:=64} MiB"
 
-RUNS=${NF_RUNS_PLOT:-2}
+RUNS=${NF_RUNS_PLOT:-1}
 PLOT=$NF_BUILD/bench-rtt.svg
 
 remote_stage
