@@ -115,7 +115,8 @@ peer_sshd_up ()
     sed -e "s/^ListenAddress.*/ListenAddress 127.0.0.1:$port/" -e "s|^AuthorizedKeysFile.*|AuthorizedKeysFile $NF_TMP/sftp_keys|" \
       -e 's/^PermitRootLogin.*/PermitRootLogin prohibit-password/' "$NF_TMP/london/sshd_config" >"$config"
     echo 'Subsystem sftp internal-sftp' >>"$config"
-    "$SSHD" -D -e -f "$config" 2>"$NF_TMP/sftp.log" &
+    : >"$NF_TMP/sftp.log"
+    "$SSHD" -D -e -f "$config" 2>>"$NF_TMP/sftp.log" &
     NF_HELPERS+=($!)
     listens () { grep -qE 'Server listening|Cannot bind|fatal' "$NF_TMP/sftp.log"; }
     wait_for 10 listens && grep -q 'Server listening' "$NF_TMP/sftp.log" && break

@@ -21,7 +21,7 @@ for area in "${chosen[@]}"; do
 done
 : >"$TABLE"
 printf 'nearfs benchmark, %s, %s processors, Linux %s, %s\n' "$(date -u '+%Y-%m-%d')" "$(nproc)" "$(uname -r)" \
-  "$(stat -f -c %T "${TMPDIR:-/tmp}")" | tee "$RESULTS"
+  "$(df --output=fstype "${TMPDIR:-/tmp}" | tail -n 1)" | tee "$RESULTS"
 
 rc=0
 for area in "${chosen[@]}"; do
