@@ -434,6 +434,26 @@ nf_broadcast_peer_down (NfBroadcast *broadcast, const char *site)
   let_go (subscriber);
 }
 
+/* What all have that were ever heard of needn't be kept for them. */
+static void
+forget_recent (NfBroadcast *broadcast)
+{
+  guint64 seq = G_MAXUINT64;
+
+  for (guint i = 0; seq > 0; i++)
+    {
+      pthread_mutex_lock (&broadcast->lock);
+      Subscriber *subscriber = i < broadcast->list->len ? broadcast->list->pdata[i] : NULL;
+      pthread_mutex_unlock (&broadcast->lock);
+      if (!subscriber)
+        break;
+      pthread_mutex_lock (&subscriber->lock);
+      seq = MIN (seq, subscriber->position.seq);
+      let_go (subscriber);
+    }
+  nf_recent_forget (broadcast->recent, seq);
+}
+
 void
 nf_broadcast_position (NfBroadcast *broadcast, const char *site, NfPosition position,
                        guint64 suspects)
@@ -444,6 +464,7 @@ nf_broadcast_position (NfBroadcast *broadcast, const char *site, NfPosition posi
   subscriber->position = position;
   subscriber->whole = suspects == 0;
   let_go (subscriber);
+  forget_recent (broadcast);
 }
 
 void

@@ -81,6 +81,17 @@ nf_recent_put (NfRecent *recent, guint64 seq, GBytes *bytes)
   pthread_mutex_unlock (&recent->lock);
 }
 
+void
+nf_recent_forget (NfRecent *recent, guint64 seq)
+{
+  const Item *head;
+
+  pthread_mutex_lock (&recent->lock);
+  while ((head = g_queue_peek_head (&recent->order)) && head->seq <= seq)
+    drop_oldest (recent);
+  pthread_mutex_unlock (&recent->lock);
+}
+
 GBytes *
 nf_recent_get (NfRecent *recent, guint64 seq)
 {

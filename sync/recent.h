@@ -17,5 +17,7 @@ NfRecent *nf_recent_new (void);
 void nf_recent_free (NfRecent *recent);
 /* Takes BYTES. */
 void nf_recent_put (NfRecent *recent, guint64 seq, GBytes *bytes);
+/* All have the ops up to SEQ. */
+void nf_recent_forget (NfRecent *recent, guint64 seq);
 /* A reference, or NULL. */
 GBytes *nf_recent_get (NfRecent *recent, guint64 seq);

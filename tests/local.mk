@@ -14,7 +14,7 @@
 # stress_programs   a plain main(), run by "make check-stress"; CI runs them under ThreadSanitizer
 # fuzz_programs     tests/fuzz/fuzz-….c with LLVMFuzzerTestOneInput and $(FUZZ_MAIN) as last of LDADD;
 #                   "make check" replays tests/fuzz/seeds/fuzz-…/*, "make check-fuzz" searches
-# bench_programs    run by "make bench"; bench_scripts likewise, with bench_helpers built for them
+# bench_programs    run by "make bench"; bench_scripts are its areas, with bench_helpers built for them
 # test_data         other files that tests need, for "make dist"
 
 unit_tests =
@@ -104,10 +104,14 @@ long_tests += $(site_tests)
 
 # The work that "make bench" measures.
 bench_helpers += tests/bench/nf-bench
-tests_bench_nf_bench_SOURCES = tests/bench/nf-bench.c
+tests_bench_nf_bench_SOURCES = tests/bench/nf-bench.c tests/bench/nf-bench.h tests/bench/nf-bench-read.c \
+	tests/bench/nf-bench-names.c tests/bench/nf-bench-write.c
 tests_bench_nf_bench_LDADD = $(GLIB_LIBS)
-bench_scripts += tests/bench/bench.sh tests/bench/fsck.sh
-test_data += tests/bench/peer.sh
+bench_scripts += tests/bench/reads.sh tests/bench/metadata.sh tests/bench/objects.sh tests/bench/programs.sh \
+	tests/bench/writes.sh tests/bench/remote.sh tests/bench/fill.sh tests/bench/arrival.sh tests/bench/memory.sh \
+	tests/bench/idle.sh tests/bench/fsck.sh tests/bench/plot.sh
+test_data += tests/bench/run.sh tests/bench/lib.sh tests/bench/peer.sh tests/bench/requests.sh tests/bench/remote-work.sh \
+	tests/bench/report.pl
 
 unit_tests += tests/test-pool tests/test-policy
 tests_test_pool_SOURCES = tests/test-pool.c
@@ -150,6 +154,10 @@ tests_test_lock_table_LDADD = $(SYNC_UNIT)
 unit_tests += tests/test-intents
 tests_test_intents_SOURCES = tests/test-intents.c $(SIM)
 tests_test_intents_LDADD = $(SYNC_UNIT)
+
+unit_tests += tests/test-recent
+tests_test_recent_SOURCES = tests/test-recent.c
+tests_test_recent_LDADD = $(SYNC_UNIT)
 
 unit_tests += tests/test-locks
 tests_test_locks_SOURCES = tests/test-locks.c $(WORLD)

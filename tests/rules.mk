@@ -55,9 +55,8 @@ check-fuzz: $(fuzz_programs)
 check-layering:
 	@NF_SRC='$(abs_top_srcdir)' bash $(srcdir)/tests/layering.sh
 
-bench: all $(bench_programs) $(bench_helpers)
-	@for bench in $(bench_programs); do ./$$bench || exit 1; done
-	@NF_SRC='$(abs_top_srcdir)'; NF_BUILD='$(abs_top_builddir)'; export NF_SRC NF_BUILD; \
-	for bench in $(bench_scripts); do bash $(srcdir)/$$bench || exit 1; done
+bench: all $(check_PROGRAMS) $(bench_programs) $(bench_helpers)
+	@NF_SRC='$(abs_top_srcdir)' NF_BUILD='$(abs_top_builddir)' \
+	  bash $(srcdir)/tests/bench/run.sh $(addprefix $(abs_top_builddir)/,$(bench_programs))
 
 .PHONY: check-few check-long distcheck-few check-stress check-fuzz check-layering build-extra bench

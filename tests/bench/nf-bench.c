@@ -1,254 +1,91 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "config.h"
 
-#include <dirent.h>
+#include "nf-bench.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <glib.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* Plain file work, timed. Each prints how much of it was done in a second, so more is better:
  *
  *   nf-bench sequential FILE          MB read, in blocks of 1 MiB
  *   nf-bench random FILE N            reads of 4 KiB
+ *   nf-bench map FILE                 MB read through a mapping
+ *   nf-bench open DIR N               files that "create" made: opened, read and closed
  *   nf-bench stat DIR N               stats of DIR's files, round and round
+ *   nf-bench stat-new DIR N           stats of the files that "create" made, each once, with no listing before
+ *   nf-bench miss DIR N               stats of names that aren't there
  *   nf-bench list DIR N               listings of DIR
- *   nf-bench mapped FILE              MB read through a mapping
  *   nf-bench find DIR                 names below DIR, listed and statted
- *   nf-bench open DIR N               files opened, read and closed
  *   nf-bench create DIR N BYTES       files created, written and closed
  *   nf-bench rename|unlink DIR N      of those
  *   nf-bench write FILE BYTES BLOCK   MB written and closed
+ *   nf-bench overwrite FILE N         MB written in place, in blocks of 4 KiB here and there
  *
  *   nf-bench cold FILE                nothing is timed: the file leaves the page cache, as far as its owner may do that
  */
 
-#define MIB (1024 * 1024)
-
-static void G_GNUC_NORETURN
-stop (const char *what)
+void
+nf_bench_stop (const char *what)
 {
   fprintf (stderr, "nf-bench: %s: %s\n", what, g_strerror (errno));
   exit (1);
 }
 
-static int
-open_or_stop (const char *path, int flags)
+int
+nf_bench_open (const char *path, int flags)
 {
   int fd = open (path, flags | O_CLOEXEC, 0644);
 
   if (fd < 0)
-    stop (path);
+    nf_bench_stop (path);
   return fd;
 }
 
-static double
-sequential (const char *path)
-{
-  g_autofree char *buffer = g_malloc (MIB);
-  int fd = open_or_stop (path, O_RDONLY);
-  double bytes = 0;
-  ssize_t n;
-
-  while ((n = read (fd, buffer, MIB)) > 0)
-    bytes += (double)n;
-  if (n < 0)
-    stop (path);
-  close (fd);
-  return bytes / 1e6;
-}
-
-static double
-random_reads (const char *path, guint n)
-{
-  char buffer[4096];
-  int fd = open_or_stop (path, O_RDONLY);
-  off_t blocks = lseek (fd, 0, SEEK_END) / (off_t)sizeof buffer;
-  g_autoptr (GRand) rand = g_rand_new_with_seed (n);
-
-  for (guint i = 0; i < n; i++)
-    {
-      off_t block = g_rand_int_range (rand, 0, (gint32)blocks);
-      if (pread (fd, buffer, sizeof buffer, block * (off_t)sizeof buffer) != sizeof buffer)
-        stop (path);
-    }
-  close (fd);
-  return n;
-}
-
-/* All of it, once, where it lies in the page cache. */
-static double
-mapped (const char *path)
-{
-  int fd = open_or_stop (path, O_RDONLY);
-  struct stat st;
-  guint64 sum = 0;
-
-  if (fstat (fd, &st) != 0)
-    stop (path);
-  const guint64 *map = mmap (NULL, (gsize)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-  if (map == MAP_FAILED)
-    stop (path);
-  for (gsize i = 0; i < (gsize)st.st_size / sizeof *map; i++)
-    sum += map[i];
-  volatile guint64 kept = sum; /* or nothing would be read */
-  (void)kept;
-  (void)munmap ((void *)map, (gsize)st.st_size);
-  close (fd);
-  return (double)st.st_size / 1e6;
-}
-
-static GPtrArray *
-files_of (const char *dir)
-{
-  GPtrArray *files = g_ptr_array_new_with_free_func (g_free);
-  GDir *listing = g_dir_open (dir, 0, NULL);
-  const char *name;
-
-  while (listing && (name = g_dir_read_name (listing)))
-    g_ptr_array_add (files, g_build_filename (dir, name, NULL));
-  if (files->len == 0)
-    stop (dir);
-  g_dir_close (listing);
-  return files;
-}
-
-static double
-stats (const char *dir, guint n)
-{
-  g_autoptr (GPtrArray) files = files_of (dir);
-  struct stat st;
-
-  for (guint i = 0; i < n; i++)
-    if (lstat (files->pdata[i % files->len], &st) != 0)
-      stop (files->pdata[i % files->len]);
-  return n;
-}
-
-static double
-listings (const char *dir, guint n)
-{
-  for (guint i = 0; i < n; i++)
-    g_ptr_array_unref (files_of (dir));
-  return n;
-}
-
-static double
-find (const char *path)
-{
-  struct stat st;
-  double names = 1;
-
-  if (lstat (path, &st) != 0)
-    stop (path);
-  if (!S_ISDIR (st.st_mode))
-    return names;
-  DIR *dir = opendir (path);
-  const struct dirent *entry;
-  if (!dir)
-    stop (path);
-  while ((entry = readdir (dir)))
-    if (strcmp (entry->d_name, ".") != 0 && strcmp (entry->d_name, "..") != 0)
-      {
-        g_autofree char *child = g_build_filename (path, entry->d_name, NULL);
-        names += find (child);
-      }
-  closedir (dir);
-  return names;
-}
-
-static double
-opens (const char *dir, guint n)
-{
-  g_autoptr (GPtrArray) files = files_of (dir);
-
-  for (guint i = 0; i < n; i++)
-    (void)sequential (files->pdata[i % files->len]);
-  return n;
-}
-
-static void
-write_blocks (const char *path, int flags, guint64 size, gsize block)
-{
-  g_autofree char *data = g_malloc (block);
-  int fd = open_or_stop (path, flags | O_WRONLY | O_CREAT);
-
-  memset (data, 'x', block);
-  for (guint64 done = 0; done < size; done += block)
-    {
-      gsize len = MIN (block, size - done);
-      if (write (fd, data, len) != (ssize_t)len)
-        stop (path);
-    }
-  if (close (fd) != 0)
-    stop (path);
-}
-
-static char *
-numbered (const char *dir, const char *kind, guint i)
+char *
+nf_bench_numbered (const char *dir, const char *kind, guint i)
 {
   return g_strdup_printf ("%s/%s.%u", dir, kind, i);
 }
 
 static double
-create (const char *dir, guint n, guint size)
-{
-  for (guint i = 0; i < n; i++)
-    {
-      g_autofree char *path = numbered (dir, "new", i);
-      write_blocks (path, O_EXCL, size, MAX (size, 1));
-    }
-  return n;
-}
-
-static double
-rename_all (const char *dir, guint n)
-{
-  for (guint i = 0; i < n; i++)
-    {
-      g_autofree char *from = numbered (dir, "new", i);
-      g_autofree char *to = numbered (dir, "old", i);
-      if (rename (from, to) != 0)
-        stop (from);
-    }
-  return n;
-}
-
-static double
-unlink_all (const char *dir, guint n)
-{
-  for (guint i = 0; i < n; i++)
-    {
-      g_autofree char *path = numbered (dir, "old", i);
-      if (unlink (path) != 0)
-        stop (path);
-    }
-  return n;
-}
-
-static double
-write_one (const char *path, guint size, guint block)
-{
-  write_blocks (path, O_TRUNC, size, block);
-  return size / 1e6;
-}
-
-static double
 cold (const char *path)
 {
-  int fd = open_or_stop (path, O_RDONLY);
+  int fd = nf_bench_open (path, O_RDONLY);
 
   (void)fsync (fd); /* only clean pages go */
   if (posix_fadvise (fd, 0, 0, POSIX_FADV_DONTNEED) != 0)
-    stop (path);
+    nf_bench_stop (path);
   close (fd);
   return 0;
 }
+
+static const struct
+{
+  const char *name;
+  double (*plain) (const char *path);
+  double (*counted) (const char *path, guint n);
+  double (*sized) (const char *path, guint n, guint size);
+} WORKS[] = {
+  { "sequential", .plain = nf_bench_sequential },
+  { "random", .counted = nf_bench_random },
+  { "map", .plain = nf_bench_map },
+  { "open", .counted = nf_bench_open_files },
+  { "stat", .counted = nf_bench_stat },
+  { "stat-new", .counted = nf_bench_stat_new },
+  { "miss", .counted = nf_bench_miss },
+  { "list", .counted = nf_bench_list },
+  { "find", .plain = nf_bench_find },
+  { "create", .sized = nf_bench_create },
+  { "rename", .counted = nf_bench_rename },
+  { "unlink", .counted = nf_bench_unlink },
+  { "write", .sized = nf_bench_write },
+  { "overwrite", .counted = nf_bench_overwrite },
+  { "cold", .plain = cold },
+};
 
 static guint
 number (char **argv, int i)
@@ -264,33 +101,18 @@ number (char **argv, int i)
 }
 
 static double
-run (const char *verb, const char *path, char **argv)
+run (char **argv)
 {
-  if (g_str_equal (verb, "sequential"))
-    return sequential (path);
-  if (g_str_equal (verb, "random"))
-    return random_reads (path, number (argv, 3));
-  if (g_str_equal (verb, "mapped"))
-    return mapped (path);
-  if (g_str_equal (verb, "stat"))
-    return stats (path, number (argv, 3));
-  if (g_str_equal (verb, "list"))
-    return listings (path, number (argv, 3));
-  if (g_str_equal (verb, "find"))
-    return find (path);
-  if (g_str_equal (verb, "open"))
-    return opens (path, number (argv, 3));
-  if (g_str_equal (verb, "create"))
-    return create (path, number (argv, 3), number (argv, 4));
-  if (g_str_equal (verb, "rename"))
-    return rename_all (path, number (argv, 3));
-  if (g_str_equal (verb, "unlink"))
-    return unlink_all (path, number (argv, 3));
-  if (g_str_equal (verb, "write"))
-    return write_one (path, number (argv, 3), number (argv, 4));
-  if (g_str_equal (verb, "cold"))
-    return cold (path);
-  fprintf (stderr, "nf-bench: unknown work '%s'\n", verb);
+  for (gsize i = 0; i < G_N_ELEMENTS (WORKS); i++)
+    if (g_str_equal (argv[1], WORKS[i].name))
+      {
+        if (WORKS[i].plain)
+          return WORKS[i].plain (argv[2]);
+        if (WORKS[i].counted)
+          return WORKS[i].counted (argv[2], number (argv, 3));
+        return WORKS[i].sized (argv[2], number (argv, 3), number (argv, 4));
+      }
+  fprintf (stderr, "nf-bench: unknown work '%s'\n", argv[1]);
   exit (2);
 }
 
@@ -303,7 +125,7 @@ main (int argc, char **argv)
       return 2;
     }
   gint64 start = g_get_monotonic_time ();
-  double done = run (argv[1], argv[2], argv);
+  double done = run (argv);
   gint64 us = MAX (g_get_monotonic_time () - start, 1);
   printf ("%.3f\n", done / ((double)us / 1e6));
   return 0;
