@@ -291,7 +291,7 @@ nf_forward_answer (NfForward *forward, const NfMsg *message)
     nf_forward_add_touched (invals, kept->msg, &answer);
   if (kept && !changes)
     nf_replica_mark_read (share->replica, kept->msg, status, message);
-  if (done && status == 0 && changes
+  if (done && kept && status == 0 && changes
       && nf_forward_park (forward, kept->id, kept->msg, &answer, done, arg))
     done = NULL;
   if (done)

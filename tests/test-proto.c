@@ -213,7 +213,7 @@ Test (proto, too_many_groups_are_refused)
   NfMsg msg = filled (NF_MSG_GETATTR);
   g_auto (NfBuf) buf = NF_BUF_INIT;
   g_auto (NfMsg) back = { 0 };
-  gsize at = 2 + 4 * 8 + 4 * 4 + 8 + 4 + strlen ("alice");
+  gsize at = 2 + 5 * 8 + 4 * 4 + 8 + 4 + strlen ("alice");
 
   nf_msg_encode (&msg, &buf);
   cr_assert_eq (buf.data[at], 2);
