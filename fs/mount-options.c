@@ -37,6 +37,8 @@ static const Option options[] = {
   { "debug", FLAG, AT (debug) },
   { "passthrough", UNFLAG, AT (no_pass) },
   { "nopassthrough", FLAG, AT (no_pass) },
+  { "sharedlocks", UNFLAG, AT (local_locks) },
+  { "locallocks", FLAG, AT (local_locks) },
   { "config", TEXT, AT (config) },
   { "site", TEXT, AT (site) },
   { "log-file", TEXT, AT (log_file) },

@@ -12,6 +12,7 @@ typedef struct
   gboolean dev;
   gboolean debug;
   gboolean no_pass;
+  gboolean local_locks;
   char *config;    /* site.conf; NULL: not said */
   char *site;      /* NULL: not said */
   char *log_file;  /* NULL: not said */

@@ -47,6 +47,7 @@ struct NfMount
   char *mountpoint;
   guint threads;
   gboolean personal; /* not root: all is shown as our own user's */
+  gboolean local_locks;
   pid_t guard;       /* see guard.h */
   uid_t uid;
   gid_t gid;

@@ -153,6 +153,7 @@ nf_mount_new (const NfMountOptions *options, GError **error)
   mount->requests = nf_requests_new ();
   mount->invals = nf_invals_new (mount);
   mount->pass = nf_pass_new (!options->no_pass);
+  mount->local_locks = options->local_locks;
   if (!start_session_or_say (mount, options, error))
     return NULL;
   mount->guard = nf_guard_start (mount->mountpoint);

@@ -19,11 +19,12 @@ typedef struct
   const char *mountpoint;
   gboolean allow_other; /* needs root, or user_allow_other in fuse.conf */
   gboolean read_only;
-  gboolean suid, dev; /* FALSE: nosuid, nodev */
-  char **options;     /* more for -o, one each; may be NULL */
-  gboolean debug;     /* every request to standard error */
-  gboolean no_pass;   /* all reads go through us */
-  guint threads;      /* 0: NF_MOUNT_THREADS */
+  gboolean suid, dev;   /* FALSE: nosuid, nodev */
+  char **options;       /* more for -o, one each; may be NULL */
+  gboolean debug;       /* every request to standard error */
+  gboolean no_pass;     /* all reads go through us */
+  gboolean local_locks; /* locks are the local kernel's, and hold at this site only */
+  guint threads;        /* 0: NF_MOUNT_THREADS */
 } NfMountOptions;
 
 /* Mounts, and starts threads (a daemon goes to the background before). Nothing is served until

@@ -83,6 +83,7 @@ run (Start *start, NfSiteConf *conf, NfMap *map)
     .options = nf_mount_wish_fuse (&start->wish),
     .debug = start->wish.debug,
     .no_pass = start->wish.no_pass,
+    .local_locks = start->wish.local_locks,
   };
   g_autoptr (GError) error = NULL;
   g_autoptr (NfDaemon) daemon

@@ -327,5 +327,19 @@ ask n read 0 mine-now
 ask n range 0 u 0 0 ok
 step 'without a link a lock is kept for the lease; its holder knows first that it is lost'
 
-for name in l n t; do ends "$name"; done
+# Switched off at one site, they are that site's kernel's.
+ask n range 0 w 0 0 ok
+ends t
+site_stop tokyo
+site_start tokyo -o locallocks
+wait_in_step 60
+process t tokyo
+process t2 tokyo
+ask t range 0 w 0 0 ok
+ask t2 range 0 r 0 0 EAGAIN
+ask t flock 1 x ok
+ask t2 flock 1 s EAGAIN
+step "with locallocks a site's locks are its own"
+
+for name in l n t t2; do ends "$name"; done
 check_all
