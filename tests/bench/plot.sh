@@ -57,8 +57,8 @@ set key top right
 set xrange [0:*]
 set title 'Small files: create, write 4 KiB, close'
 set ylabel 'files/s'
-plot '$NF_TMP/parallel.dat' using 1:2 with linespoints lw 2 lt 1 dt 2 title 'nearfs, $PROCESSES processes', \
-     '' using 1:3 with linespoints lw 2 lt 2 dt 2 title 'sshfs, $PROCESSES processes', \
+plot '$NF_TMP/parallel.dat' using 1:2 with linespoints lw 2 lt 4 title 'nearfs, $PROCESSES processes', \
+     '' using 1:3 with linespoints lw 2 lt 7 title 'sshfs, $PROCESSES processes', \
      '$NF_TMP/small.dat' using 1:2 with linespoints lw 2 lt 1 title 'nearfs', \
      '' using 1:3 with linespoints lw 2 lt 2 title 'sshfs'
 set title 'One file of $NF_PLOT_MB MiB'
