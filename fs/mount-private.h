@@ -48,7 +48,7 @@ struct NfMount
   guint threads;
   gboolean personal; /* not root: all is shown as our own user's */
   gboolean local_locks;
-  pid_t guard;       /* see guard.h */
+  pid_t guard; /* see guard.h */
   uid_t uid;
   gid_t gid;
 
