@@ -98,6 +98,7 @@ enum
 #define NF_FIELDS_GRANTED(F) F (u64, share) F (u64, reqid) F (u32, status) F (u64, seq)
 #define NF_FIELDS_LOCKS(F) F (u64, share) F (u64, session) F (u8, flags) F (data, locks)
 #define NF_FIELDS_LOST(F) F (u64, share) F (u64, session)
+#define NF_FIELDS_RECALL(F) F (u64, share) F (u64, fid)
 
 #define NF_FIELDS_LOOKUP(F) F (u64, parent) F (name, name)
 #define NF_FIELDS_GETATTR(F) F (u64, fid)
@@ -126,6 +127,7 @@ enum
 #define NF_FIELDS_REMOVEXATTR(F) F (u64, fid) F (xname, name)
 #define NF_FIELDS_FSYNC(F) F (u64, fid) F (u8, datasync) F (u64, since_epoch) F (u64, since_seq)
 #define NF_FIELDS_LOCK(F) F (u64, fid) F (u64, owner) F (u8, kind) F (u8, type) F (u8, how) F (u64, start) F (u64, end)
+#define NF_FIELDS_RETURN(F) F (u64, fid) F (data, locks)
 #define NF_FIELDS_HOLD(F) F (u64, fid)
 #define NF_FIELDS_DROP(F) F (u64, fid)
 
@@ -153,6 +155,7 @@ enum
   X (34, GRANTED, granted, NF_MSG_FROM_PRIMARY)        /* what became of a lock that waited */                         \
   X (35, LOCKS, locks, NF_MSG_TO_PRIMARY)              /* all locks that this site has, with each new link */          \
   X (36, LOST, lost, NF_MSG_FROM_PRIMARY)              /* it has them no more */                                       \
+  X (37, RECALL, recall, NF_MSG_FROM_PRIMARY)          /* another site wants a lock on a file that is yours alone */      \
   X (48, LOOKUP, lookup, NF_MSG_TO_PRIMARY | NF_MSG_CALL)                                                              \
   X (49, GETATTR, getattr, NF_MSG_TO_PRIMARY | NF_MSG_CALL)                                                            \
   X (50, READLINK, readlink, NF_MSG_TO_PRIMARY | NF_MSG_CALL)                                                          \
@@ -181,7 +184,8 @@ enum
   X (78, FSYNC, fsync, NF_MSG_TO_PRIMARY | NF_MSG_CALL)                                                                \
   X (79, HOLD, hold, NF_MSG_TO_PRIMARY | NF_MSG_CALL)  /* a handle for writing is open here: keep it if unlinked */    \
   X (80, DROP, drop, NF_MSG_TO_PRIMARY | NF_MSG_CALL)                                                                  \
-  X (81, LOCK, lock, NF_MSG_TO_PRIMARY | NF_MSG_CALL)  /* gives, tests or takes back a lock of one owner's */
+  X (81, LOCK, lock, NF_MSG_TO_PRIMARY | NF_MSG_CALL)  /* gives, tests or takes back a lock of one owner's */ \
+  X (82, RETURN, returned, NF_MSG_TO_PRIMARY | NF_MSG_CALL) /* the locks of a file that was this site's alone */
 /* clang-format on */
 
 /* FETCHED and LISTED flags. */
@@ -208,7 +212,9 @@ enum
 enum
 {
   NF_LOCK_GIVEN = 0,
-  NF_LOCK_WAITS = 1, /* GRANTED follows */
+  NF_LOCK_WAITS = 1,     /* GRANTED follows */
+  NF_LOCK_GIVEN_ALL = 2, /* and all later ones on this file are yours to give, until RECALL */
+  NF_LOCK_YOURS = 3,     /* it is yours to decide */
 };
 
 /* LOCKS flags. */

@@ -16,6 +16,10 @@
  * given when the replica has applied all that its last holder can have done, and the kernel knows. An unlock is done when
  * the primary says so, and can't fail: with the link gone it is made up for.
  *
+ * A file on which nobody else has locks the primary gives to this site as a whole (`alone`). Then requests are decided
+ * here, at no cost, until it is recalled. What would have to wait isn't decided here: the file is returned first. While it is on
+ * its way back, behind what was written under locks that were given back here, requests go to the primary behind it.
+ *
  * What is held is remembered here, since the primary is told all of it over each new link: as of the answers, so that a lock
  * whose return is under way stays until what was written under it has come to the primary.
  *
@@ -38,6 +42,7 @@ typedef struct
   NfClaims *claims;
   NfLock lock;  /* its id is that of the call, known with the answer */
   NfFile *file; /* NULL: closed meanwhile */
+  guint8 how;
   State state;
   guint64 seq;
   NfCallDone done;
@@ -50,6 +55,13 @@ typedef struct
   guint64 session;
 } Through;
 
+/* A file that is this site's to decide. */
+typedef struct
+{
+  guint64 seq; /* that the replica must reach before anybody is told of a lock */
+  gboolean returning;
+} Alone;
+
 struct NfClaims
 {
   NfShare *share;
@@ -57,6 +69,7 @@ struct NfClaims
   pthread_mutex_t lock;  /* guards what follows */
   NfLockTable *held;     /* of this site alone */
   GPtrArray *requests;   /* of Request: under way */
+  GHashTable *alone;     /* fid, owned → Alone, owning */
   GHashTable *cancelled; /* ids of calls whose callers want out */
   GArray *through;       /* of Through: the files locks were taken through */
   guint64 session;
@@ -131,6 +144,7 @@ claims_unref (NfClaims *claims)
   nf_told_free (claims->told);
   nf_lock_table_free (claims->held);
   g_ptr_array_unref (claims->requests);
+  g_hash_table_unref (claims->alone);
   g_hash_table_unref (claims->cancelled);
   g_array_unref (claims->through);
   pthread_mutex_destroy (&claims->lock);
@@ -256,15 +270,152 @@ finish_arrived (NfClaims *claims, GArray *due)
     }
 }
 
-static void
-answered (gpointer data, int status, const NfMsg *answer)
+/* ---- files that are ours to decide ---- */
+
+typedef struct
 {
-  Request *request = data;
-  NfClaims *claims = request->claims;
+  NfClaims *claims;
+  NfFid fid;
+  guint64 session;
+} Return;
+
+/* It is back; or it couldn't be said, and with the next link it isn't among what this site has. */
+static void
+came_back (gpointer data, int status, const NfMsg *answer)
+{
+  Return *back = data;
+  NfClaims *claims = back->claims;
+
+  (void)status, (void)answer;
+  pthread_mutex_lock (&claims->lock);
+  const Alone *alone = g_hash_table_lookup (claims->alone, &back->fid);
+  if (alone && alone->returning && back->session == claims->session)
+    g_hash_table_remove (claims->alone, &back->fid);
+  pthread_mutex_unlock (&claims->lock);
+  claims_unref (claims);
+  g_free (back);
+}
+
+static void
+encode_held (const NfLock *lock, gpointer data)
+{
+  NfLock held = *lock;
+
+  held.id = 0;
+  nf_lock_encode (&held, data);
+}
+
+/* Marks the file as on its way back, and fills CALL, whose locks live in BUF. FALSE: it is so already, or isn't ours. */
+static gboolean
+begin_return (NfClaims *claims, NfFid fid, NfBuf *buf, NfMsg *call)
+{
+  Alone *alone = g_hash_table_lookup (claims->alone, &fid);
+
+  if (!alone || alone->returning)
+    return FALSE;
+  alone->returning = TRUE;
+  nf_lock_table_each_of (claims->held, fid, encode_held, buf);
+  call->type = NF_MSG_RETURN;
+  call->head.session = claims->session; /* it may come when that is over */
+  call->returned.fid = fid;
+  call->returned.locks = nf_slice (buf->data, buf->len);
+  return TRUE;
+}
+
+/* Without the lock. */
+static void
+send_return (NfClaims *claims, const NfMsg *call)
+{
+  Return back = { claims, call->returned.fid, call->head.session };
+
+  g_atomic_int_inc (&claims->refs);
+  nf_forward_call (claims->share->forward, NULL, call, came_back, g_memdup2 (&back, sizeof back),
+                   NULL);
+}
+
+/* TRUE: REQUEST has been answered, or waits for the replica only. FALSE: it is for the primary, after RETURN if that is
+ * filled. */
+static gboolean
+decide_here (NfClaims *claims, Request *request, NfBuf *buf, NfMsg *back, GArray *due)
+{
+  g_autoptr (GArray) none = g_array_new (FALSE, FALSE, sizeof (NfLock));
+  const Alone *alone = g_hash_table_lookup (claims->alone, &request->lock.fid);
+
+  if (!alone || alone->returning)
+    return FALSE;
+  guint64 seq = alone->seq;
+  int status = nf_lock_table_set (claims->held, &request->lock, FALSE, none);
+  if (status == -EAGAIN && request->how == NF_LOCK_WAIT)
+    {
+      (void)begin_return (claims, request->lock.fid, buf, back);
+      return FALSE;
+    }
+  if (status != 0 || request->lock.type == NF_LOCK_NONE)
+    finish (claims, request, status, due);
+  else
+    {
+      given (claims, request, seq);
+      finish_arrived (claims, due);
+    }
+  return TRUE;
+}
+
+static void answered (gpointer data, int status, const NfMsg *answer);
+
+/* Asks the primary (once more). Without the lock. */
+static void
+ask (NfClaims *claims, Request *request, guint64 *ret_id)
+{
+  NfMsg call = { .type = NF_MSG_LOCK };
+
+  call.head.pid = request->lock.pid;
+  call.lock.fid = request->lock.fid;
+  call.lock.owner = request->lock.owner;
+  call.lock.kind = (guint8)request->lock.kind;
+  call.lock.type = (guint8)request->lock.type;
+  call.lock.how = request->how;
+  call.lock.start = request->lock.start;
+  call.lock.end = request->lock.end;
+  /* What is given back isn't interrupted. */
+  nf_forward_call (claims->share->forward, request->file, &call, answered, request,
+                   request->lock.type == NF_LOCK_NONE ? NULL : ret_id);
+}
+
+/* Here if it can be, else by the primary. Without the lock. */
+static void
+decide (NfClaims *claims, Request *request, guint64 *ret_id)
+{
   GArray *due = due_new ();
+  g_auto (NfBuf) buf = NF_BUF_INIT;
+  NfMsg back = { 0 };
 
   pthread_mutex_lock (&claims->lock);
-  request->lock.id = answer->answer.reqid;
+  gboolean decided = decide_here (claims, request, &buf, &back, due);
+  pthread_mutex_unlock (&claims->lock);
+  if (back.type != 0)
+    send_return (claims, &back);
+  if (!decided)
+    ask (claims, request, ret_id);
+  run_due (claims, due);
+}
+
+static void
+take_alone (NfClaims *claims, NfFid fid, guint64 seq)
+{
+  Alone alone = { seq, FALSE };
+
+  g_hash_table_insert (claims->alone, g_memdup2 (&fid, sizeof fid),
+                       g_memdup2 (&alone, sizeof alone));
+}
+
+/* ---- answers of the primary's ---- */
+
+/* FALSE: it is to be decided here. */
+static gboolean
+take_answer (NfClaims *claims, Request *request, int status, const NfMsg *answer, GArray *due)
+{
+  if (status == 0 && answer->answer.value == NF_LOCK_YOURS)
+    return FALSE;
   if (request->lock.type == NF_LOCK_NONE)
     {
       /* Even if it couldn't be said: with the next link it isn't among what this site has. */
@@ -280,9 +431,28 @@ answered (gpointer data, int status, const NfMsg *answer)
         send_cancel (claims, request->lock.id);
     }
   else
-    given (claims, request, answer->answer.seq);
+    {
+      if (answer->answer.value == NF_LOCK_GIVEN_ALL)
+        take_alone (claims, request->lock.fid, answer->answer.seq);
+      given (claims, request, answer->answer.seq);
+    }
+  return TRUE;
+}
+
+static void
+answered (gpointer data, int status, const NfMsg *answer)
+{
+  Request *request = data;
+  NfClaims *claims = request->claims;
+  GArray *due = due_new ();
+
+  pthread_mutex_lock (&claims->lock);
+  request->lock.id = answer->answer.reqid;
+  gboolean taken = take_answer (claims, request, status, answer, due);
   finish_arrived (claims, due);
   pthread_mutex_unlock (&claims->lock);
+  if (!taken)
+    decide (claims, request, NULL);
   run_due (claims, due);
 }
 
@@ -295,6 +465,7 @@ request_new (NfClaims *claims, NfFile *file, const NfMsg *call, NfCallDone done,
   request->file = file;
   request->done = done;
   request->data = data;
+  request->how = call->lock.how;
   request->lock = (NfLock){ .fid = call->lock.fid,
                             .kind = call->lock.kind,
                             .type = call->lock.type,
@@ -305,22 +476,52 @@ request_new (NfClaims *claims, NfFile *file, const NfMsg *call, NfCallDone done,
   return request;
 }
 
+/* FALSE: the primary has to be asked. */
+static gboolean
+test_here (NfClaims *claims, const NfLock *lock, NfBuf *buf)
+{
+  NfLock holder;
+
+  pthread_mutex_lock (&claims->lock);
+  const Alone *alone = g_hash_table_lookup (claims->alone, &lock->fid);
+  gboolean here = alone && !alone->returning;
+  if (here && nf_lock_table_test (claims->held, lock, &holder))
+    nf_lock_encode (&holder, buf);
+  pthread_mutex_unlock (&claims->lock);
+  return here;
+}
+
+static void
+test (NfClaims *claims, NfFile *file, const NfMsg *call, NfCallDone done, gpointer data,
+      guint64 *ret_id)
+{
+  g_auto (NfBuf) buf = NF_BUF_INIT;
+  NfMsg answer = { .type = NF_MSG_ANSWER };
+  g_autofree Request *request = request_new (claims, file, call, done, data);
+
+  if (!test_here (claims, &request->lock, &buf))
+    {
+      nf_forward_call (claims->share->forward, file, call, done, data, ret_id);
+      return;
+    }
+  answer.answer.data = nf_slice (buf.data, buf.len);
+  done (data, 0, &answer);
+}
+
 void
 nf_claims_call (NfClaims *claims, NfFile *file, const NfMsg *call, NfCallDone done, gpointer data,
                 guint64 *ret_id)
 {
   if (call->lock.how == NF_LOCK_TEST)
     {
-      nf_forward_call (claims->share->forward, file, call, done, data, ret_id);
+      test (claims, file, call, done, data, ret_id);
       return;
     }
-  pthread_mutex_lock (&claims->lock);
   Request *request = request_new (claims, file, call, done, data);
+  pthread_mutex_lock (&claims->lock);
   g_ptr_array_add (claims->requests, request);
   pthread_mutex_unlock (&claims->lock);
-  /* What is given back isn't interrupted. */
-  nf_forward_call (claims->share->forward, file, call, answered, request,
-                   call->lock.type == NF_LOCK_NONE ? NULL : ret_id);
+  decide (claims, request, ret_id);
 }
 
 static Request *
@@ -379,6 +580,7 @@ lose_all (NfClaims *claims, GArray *due)
   NfHost *host = claims->share->host;
 
   nf_lock_table_clear_site (claims->held, NULL, FALSE);
+  g_hash_table_remove_all (claims->alone);
   claims->session++;
   for (guint i = 0; i < claims->through->len; i++)
     {
@@ -400,13 +602,19 @@ void
 nf_claims_message (NfClaims *claims, const NfMsg *msg)
 {
   GArray *due = due_new ();
+  g_auto (NfBuf) buf = NF_BUF_INIT;
+  NfMsg back = { 0 };
 
   pthread_mutex_lock (&claims->lock);
-  if (msg->type == NF_MSG_GRANTED)
+  if (msg->type == NF_MSG_RECALL)
+    (void)begin_return (claims, msg->recall.fid, &buf, &back);
+  else if (msg->type == NF_MSG_GRANTED)
     take_granted (claims, msg, due);
   else if (msg->lost.session == claims->session)
     lose_all (claims, due);
   pthread_mutex_unlock (&claims->lock);
+  if (back.type != 0)
+    send_return (claims, &back);
   run_due (claims, due);
 }
 
@@ -451,6 +659,21 @@ say_held (const NfLock *lock, gpointer data)
   say (&held, data);
 }
 
+static void
+say_alone (Saying *saying)
+{
+  GHashTableIter iter;
+  gpointer key, value;
+
+  g_hash_table_iter_init (&iter, saying->claims->alone);
+  while (g_hash_table_iter_next (&iter, &key, &value))
+    {
+      NfLock lock = { .fid = *(NfFid *)key, .kind = NF_LOCK_ALL };
+      lock.type = ((Alone *)value)->returning ? NF_LOCK_WRITE : NF_LOCK_READ;
+      say (&lock, saying);
+    }
+}
+
 void
 nf_claims_peer_up (NfClaims *claims)
 {
@@ -459,6 +682,7 @@ nf_claims_peer_up (NfClaims *claims)
   pthread_mutex_lock (&claims->lock);
   claims->up = TRUE;
   claims->serial++;
+  say_alone (&saying);
   nf_lock_table_each_held (claims->held, say_held, &saying);
   for (guint i = 0; i < claims->requests->len; i++)
     {
@@ -562,6 +786,7 @@ nf_claims_new (NfShare *share)
   pthread_mutex_init (&claims->lock, NULL);
   claims->held = nf_lock_table_new ();
   claims->requests = g_ptr_array_new ();
+  claims->alone = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
   claims->cancelled = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   claims->through = g_array_new (FALSE, FALSE, sizeof (Through));
   /* Another one than any life before, and never 0. */

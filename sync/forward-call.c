@@ -38,6 +38,8 @@ ordered_fid (NfShare *share, const NfMsg *msg)
       return msg->setxattr.fid;
     case NF_MSG_LOCK:
       return msg->lock.fid;
+    case NF_MSG_RETURN:
+      return msg->returned.fid;
     case NF_MSG_LINK:
       return msg->link.fid;
     case NF_MSG_RENAME:

@@ -24,10 +24,18 @@
  * A primary that was started again knows nothing, so it gives nothing until all sites that had locks (their names are in the
  * index) have said theirs, or their leases are over. This site's own mount has ended with the daemon.
  *
+ * A file on which one site alone has locks is given to it as a whole: it decides all further requests of its own for
+ * itself, at no cost, until somebody else asks. Then it is recalled (RECALL), and comes back with what is held by then
+ * (RETURN), behind the writes that were made under locks which the site has given back since. Who asked waits meanwhile,
+ * as long as a lease at most. A site never lets anybody wait by itself, or a deadlock over several sites would go unseen:
+ * it returns the file first.
+ *
  * Locks: `lock` is taken inside those of objects, never with them of the journal; messages are sent under it, so that they
  * leave in order (sending only queues); callers here are answered without it. */
 
 #define SITES_META "lock-sites"
+/* Files that one site has to itself: it says them all over each new link. Further ones it asks for lock by lock. */
+#define ALONE_MAX 1024
 
 typedef struct
 {
@@ -46,6 +54,7 @@ typedef struct
   const char *site; /* NULL: ours */
   NfLock lock;
   guint8 how;
+  gboolean waits;  /* the site has been told that it waits */
   NfCallDone done; /* of ours */
   gpointer data;
 } Request;
@@ -57,6 +66,7 @@ typedef struct
   gpointer data;
   int status;
   gboolean given; /* a lock */
+  GBytes *holder; /* of a test */
 } Due;
 
 struct NfGrants
@@ -67,7 +77,9 @@ struct NfGrants
   NfLockTable *table;
   GHashTable *sites;   /* name → Site, owning */
   GHashTable *waiting; /* id → Request of ours that is in the table, owning */
-  GQueue deferred;     /* of Request */
+  GQueue deferred;     /* of Request: until all awaited have said what they had */
+  GHashTable *alone;   /* fid, owned → name: files that a site has to itself */
+  GQueue recalling;    /* of Request: on such a file, of others */
   GHashTable *awaited; /* name: sites that are to say what they had; NULL: they have */
   guint64 next_id;
 };
@@ -145,10 +157,15 @@ run_due (NfGrants *grants, GArray *due)
     {
       const Due *item = &g_array_index (due, Due, i);
       NfMsg answer = { .type = NF_MSG_ANSWER };
+      if (item->holder)
+        answer.answer.data
+            = nf_slice (g_bytes_get_data (item->holder, NULL), g_bytes_get_size (item->holder));
       if (item->given)
         nf_told_answer (grants->told, 0, item->done, item->data);
       else
         item->done (item->data, item->status, &answer);
+      if (item->holder)
+        g_bytes_unref (item->holder);
     }
   g_array_unref (due);
 }
@@ -162,8 +179,8 @@ due_new (void)
 static void
 add_due (GArray *due, const Request *request, int status)
 {
-  Due item
-      = { request->done, request->data, status, status == 0 && request->lock.type != NF_LOCK_NONE };
+  Due item = { request->done, request->data, status,
+               status == 0 && request->lock.type != NF_LOCK_NONE, NULL };
 
   g_array_append_val (due, item);
 }
@@ -196,10 +213,30 @@ note_held (NfGrants *grants, const char *name)
   record_sites (grants);
 }
 
+static guint
+count_alone (NfGrants *grants, const char *site)
+{
+  GHashTableIter iter;
+  gpointer value;
+  guint n = 0;
+
+  g_hash_table_iter_init (&iter, grants->alone);
+  while (g_hash_table_iter_next (&iter, NULL, &value))
+    n += value == site;
+  return n;
+}
+
+static gboolean
+has_anything (NfGrants *grants, const Site *site)
+{
+  return nf_lock_table_count (grants->table, site->name) > 0
+         || count_alone (grants, site->name) > 0;
+}
+
 static void
 note_gone (NfGrants *grants, Site *site)
 {
-  if (!site->recorded || nf_lock_table_count (grants->table, site->name) > 0)
+  if (!site->recorded || has_anything (grants, site))
     return;
   site->recorded = FALSE;
   record_sites (grants);
@@ -246,18 +283,82 @@ set (NfGrants *grants, const Request *request, GArray *due)
   return status;
 }
 
+/* HOLDER: what excludes it, or NULL. */
+static void
+answer_test (NfGrants *grants, const Request *request, const NfLock *holder, GArray *due)
+{
+  g_auto (NfBuf) buf = NF_BUF_INIT;
+  NfMsg msg = { .type = NF_MSG_ANSWER };
+
+  if (holder)
+    nf_lock_encode (holder, &buf);
+  if (!request->site)
+    {
+      Due item = { request->done, request->data, 0, FALSE, nf_buf_steal_bytes (&buf) };
+      g_array_append_val (due, item);
+      return;
+    }
+  msg.answer.share = grants->primary->share->conf.id;
+  msg.answer.reqid = request->id;
+  msg.answer.data = nf_slice (buf.data, buf.len);
+  send (grants, request->site, &msg);
+}
+
+static void
+test (NfGrants *grants, const Request *request, GArray *due)
+{
+  NfLock holder;
+  gboolean any = nf_lock_table_test (grants->table, &request->lock, &holder);
+
+  /* Another site's process has no number here. */
+  if (any && g_strcmp0 (holder.site, request->site) != 0)
+    holder.pid = 0;
+  answer_test (grants, request, any ? &holder : NULL, due);
+}
+
+/* The site that has just been given a lock on FID may have the file to itself. */
+static gboolean
+give_alone (NfGrants *grants, const char *site, NfFid fid)
+{
+  if (!nf_lock_table_is_sole (grants->table, fid, site) || count_alone (grants, site) >= ALONE_MAX)
+    return FALSE;
+  nf_lock_table_clear_file (grants->table, fid);
+  g_hash_table_insert (grants->alone, g_memdup2 (&fid, sizeof fid), (gpointer)site);
+  return TRUE;
+}
+
+static void
+answer_site (NfGrants *grants, const Request *request, int status)
+{
+  guint64 value = NF_LOCK_GIVEN;
+
+  if (request->waits)
+    {
+      if (status != -EINPROGRESS)
+        send_granted (grants, request->site, request->id, status);
+      return;
+    }
+  if (status == -EINPROGRESS)
+    value = NF_LOCK_WAITS;
+  else if (status == 0 && request->lock.type != NF_LOCK_NONE
+           && give_alone (grants, request->site, request->lock.fid))
+    value = NF_LOCK_GIVEN_ALL;
+  send_answer (grants, request->site, request->id, status == -EINPROGRESS ? 0 : status, value);
+}
+
 /* Takes REQUEST. */
 static void
 carry_out (NfGrants *grants, Request *request, GArray *due)
 {
-  int status = set (grants, request, due);
-
-  if (request->site)
+  if (request->how == NF_LOCK_TEST)
     {
-      gboolean waits = status == -EINPROGRESS;
-      send_answer (grants, request->site, request->id, waits ? 0 : status,
-                   waits ? NF_LOCK_WAITS : NF_LOCK_GIVEN);
+      test (grants, request, due);
+      g_free (request);
+      return;
     }
+  int status = set (grants, request, due);
+  if (request->site)
+    answer_site (grants, request, status);
   else if (status == -EINPROGRESS)
     {
       g_hash_table_insert (grants->waiting, &request->id, request);
@@ -268,14 +369,72 @@ carry_out (NfGrants *grants, Request *request, GArray *due)
   g_free (request);
 }
 
+static void
+send_recall (NfGrants *grants, const char *site, NfFid fid)
+{
+  NfMsg msg = { .type = NF_MSG_RECALL };
+
+  msg.recall.share = grants->primary->share->conf.id;
+  msg.recall.fid = fid;
+  send (grants, site, &msg);
+}
+
+/* What can't be asked for now is as if it were locked. Takes REQUEST. */
+static void
+refuse (NfGrants *grants, Request *request, GArray *due)
+{
+  if (request->how == NF_LOCK_TEST)
+    answer_test (grants, request, &(NfLock){ .type = NF_LOCK_WRITE, .end = G_MAXINT64 }, due);
+  else if (request->site)
+    send_answer (grants, request->site, request->id, -EAGAIN, 0);
+  else
+    add_due (due, request, -EAGAIN);
+  g_free (request);
+}
+
+/* SITE has the file to itself. Takes REQUEST. */
+static void
+recall_for (NfGrants *grants, Request *request, const char *site, GArray *due)
+{
+  if (request->how != NF_LOCK_WAIT && !site_of (grants, site)->up)
+    {
+      refuse (grants, request, due);
+      return;
+    }
+  g_queue_push_tail (&grants->recalling, request);
+  send_recall (grants, site, request->lock.fid);
+}
+
 /* Takes REQUEST. What is given back is taken at any time. */
 static void
 begin (NfGrants *grants, Request *request, GArray *due)
 {
-  if (grants->awaited && request->lock.type != NF_LOCK_NONE)
+  const char *alone = g_hash_table_lookup (grants->alone, &request->lock.fid);
+  gboolean unlocks = request->lock.type == NF_LOCK_NONE && request->how != NF_LOCK_TEST;
+
+  if (grants->awaited && !unlocks)
     g_queue_push_tail (&grants->deferred, request);
+  else if (alone && alone == request->site)
+    {
+      send_answer (grants, request->site, request->id, 0, NF_LOCK_YOURS);
+      g_free (request);
+    }
+  else if (alone && !unlocks)
+    recall_for (grants, request, alone, due);
   else
     carry_out (grants, request, due);
+}
+
+/* Some of the files that sites had to themselves are so no more. */
+static void
+begin_recalled (NfGrants *grants, GArray *due)
+{
+  GQueue requests = grants->recalling;
+  Request *request;
+
+  g_queue_init (&grants->recalling);
+  while ((request = g_queue_pop_head (&requests)))
+    begin (grants, request, due);
 }
 
 /* ---- calls ---- */
@@ -308,30 +467,11 @@ is_valid (const NfMsg *call)
          && call->lock.end <= G_MAXINT64;
 }
 
-/* Fills ANSWER, whose data lives in BUF. */
-static void
-test (NfGrants *grants, const NfLock *lock, NfBuf *buf, NfMsg *answer)
-{
-  NfLock holder;
-
-  answer->type = NF_MSG_ANSWER;
-  if (!nf_lock_table_test (grants->table, lock, &holder))
-    return;
-  /* Another site's process has no number here. */
-  if (g_strcmp0 (holder.site, lock->site) != 0)
-    holder.pid = 0;
-  nf_lock_encode (&holder, buf);
-  answer->answer.data = nf_slice (buf->data, buf->len);
-}
-
 void
 nf_grants_call (NfGrants *grants, const NfMsg *call, NfCallDone done, gpointer data,
                 guint64 *ret_id)
 {
   GArray *due = due_new ();
-  g_auto (NfBuf) buf = NF_BUF_INIT;
-  NfMsg answer = { .type = NF_MSG_ANSWER };
-  gboolean testing = call->lock.how == NF_LOCK_TEST;
 
   pthread_mutex_lock (&grants->lock);
   guint64 id = ++grants->next_id;
@@ -340,17 +480,31 @@ nf_grants_call (NfGrants *grants, const NfMsg *call, NfCallDone done, gpointer d
   request->data = data;
   if (ret_id) /* before it can be answered, after which the caller's memory may be gone */
     *ret_id = id;
-  if (testing)
-    {
-      test (grants, &request->lock, &buf, &answer);
-      g_free (request);
-    }
-  else
-    begin (grants, request, due);
+  begin (grants, request, due);
   pthread_mutex_unlock (&grants->lock);
-  if (testing)
-    done (data, 0, &answer);
   run_due (grants, due);
+}
+
+static Request *
+take_from (GQueue *queue, const char *site, guint64 id)
+{
+  for (GList *l = queue->head; l; l = l->next)
+    {
+      Request *request = l->data;
+      if (request->id != id || g_strcmp0 (request->site, site) != 0)
+        continue;
+      g_queue_delete_link (queue, l);
+      return request;
+    }
+  return NULL;
+}
+
+static Request *
+take_queued (NfGrants *grants, const char *site, guint64 id)
+{
+  Request *request = take_from (&grants->deferred, site, id);
+
+  return request ? request : take_from (&grants->recalling, site, id);
 }
 
 static void
@@ -373,15 +527,9 @@ nf_grants_interrupt (NfGrants *grants, guint64 id)
       (void)nf_lock_table_cancel (grants->table, NULL, id);
       interrupt (grants, request, due);
     }
-  for (GList *l = grants->deferred.head; l; l = l->next)
-    {
-      request = l->data;
-      if (request->site || request->id != id)
-        continue;
-      g_queue_delete_link (&grants->deferred, l);
-      interrupt (grants, request, due);
-      break;
-    }
+  request = take_queued (grants, NULL, id);
+  if (request)
+    interrupt (grants, request, due);
   pthread_mutex_unlock (&grants->lock);
   run_due (grants, due);
 }
@@ -390,39 +538,24 @@ nf_grants_interrupt (NfGrants *grants, guint64 id)
 static gboolean
 forget_request (NfGrants *grants, const char *site, guint64 reqid)
 {
-  for (GList *l = grants->deferred.head; l; l = l->next)
-    {
-      Request *request = l->data;
-      if (request->id != reqid || g_strcmp0 (request->site, site) != 0)
-        continue;
-      g_queue_delete_link (&grants->deferred, l);
-      g_free (request);
-      return TRUE;
-    }
-  return nf_lock_table_cancel (grants->table, site, reqid);
+  Request *request = take_queued (grants, site, reqid);
+
+  if (!request)
+    return nf_lock_table_cancel (grants->table, site, reqid);
+  g_free (request);
+  return TRUE;
 }
 
 void
 nf_grants_take (NfGrants *grants, const char *name, const NfMsg *call)
 {
   GArray *due = due_new ();
-  g_auto (NfBuf) buf = NF_BUF_INIT;
-  NfMsg answer = { .type = NF_MSG_ANSWER };
   guint64 reqid = call->head.reqid;
 
   pthread_mutex_lock (&grants->lock);
   const char *site = site_of (grants, name)->name;
   if (!is_valid (call) || reqid == 0)
     send_answer (grants, site, reqid, -EINVAL, 0);
-  else if (call->lock.how == NF_LOCK_TEST)
-    {
-      Request *request = request_new (call, site, reqid);
-      test (grants, &request->lock, &buf, &answer);
-      answer.answer.share = grants->primary->share->conf.id;
-      answer.answer.reqid = reqid;
-      send (grants, site, &answer);
-      g_free (request);
-    }
   else
     {
       (void)forget_request (grants, site, reqid);
@@ -432,12 +565,17 @@ nf_grants_take (NfGrants *grants, const char *name, const NfMsg *call)
   run_due (grants, due);
 }
 
+/* Of what isn't found the answer is on its way. */
 void
 nf_grants_cancel (NfGrants *grants, const char *site, guint64 reqid)
 {
   pthread_mutex_lock (&grants->lock);
-  if (forget_request (grants, site, reqid)) /* else the answer is on its way */
+  Request *request = take_queued (grants, site, reqid);
+  if (request && !request->waits)
+    send_answer (grants, site, reqid, -EINTR, 0);
+  else if (request || nf_lock_table_cancel (grants->table, site, reqid))
     send_granted (grants, site, reqid, -EINTR);
+  g_free (request);
   pthread_mutex_unlock (&grants->lock);
 }
 
@@ -451,7 +589,7 @@ end_grace (NfGrants *grants, GArray *due)
 
   g_clear_pointer (&grants->awaited, g_hash_table_unref);
   while ((request = g_queue_pop_head (&grants->deferred)))
-    carry_out (grants, request, due);
+    begin (grants, request, due);
 }
 
 static void
@@ -464,27 +602,73 @@ has_said (NfGrants *grants, const char *site, GArray *due)
     end_grace (grants, due);
 }
 
+static gboolean
+is_value (gpointer key, gpointer value, gpointer data)
+{
+  (void)key;
+  return value == data;
+}
+
+/* Nothing of SITE's is left in the table, nor any file that it has to itself. */
+static void
+clear_site (NfGrants *grants, const Site *site)
+{
+  nf_lock_table_clear_site (grants->table, site->name, FALSE);
+  (void)g_hash_table_foreach_remove (grants->alone, is_value, (gpointer)site->name);
+}
+
 /* Its locks are free. */
 static void
 end_session (NfGrants *grants, Site *site, GArray *due)
 {
   g_autoptr (GArray) granted = granted_new ();
 
-  nf_lock_table_clear_site (grants->table, site->name, FALSE);
+  clear_site (grants, site);
   nf_lock_table_grant (grants->table, granted);
   site->session = 0;
   tell_granted (grants, granted, due);
+  begin_recalled (grants, due);
   note_gone (grants, site);
+}
+
+/* FALSE: others have locks on it, or it to themselves. */
+static gboolean
+restore_alone (NfGrants *grants, const Site *site, NfFid fid)
+{
+  if (g_hash_table_contains (grants->alone, &fid)
+      || !nf_lock_table_is_sole (grants->table, fid, site->name))
+    return FALSE;
+  g_hash_table_insert (grants->alone, g_memdup2 (&fid, sizeof fid), (gpointer)site->name);
+  return TRUE;
+}
+
+/* A file that was on its way back may have come. */
+static gboolean
+restore_all_alone (NfGrants *grants, const Site *site)
+{
+  for (guint i = 0; i < site->incoming->len; i++)
+    {
+      const NfLock *lock = &g_array_index (site->incoming, NfLock, i);
+      if (lock->kind == NF_LOCK_ALL && !restore_alone (grants, site, lock->fid)
+          && lock->type != NF_LOCK_WRITE)
+        return FALSE;
+    }
+  return TRUE;
 }
 
 /* What it says it holds is in the table, or nothing of it. */
 static gboolean
 restore_held (NfGrants *grants, Site *site)
 {
+  if (!restore_all_alone (grants, site))
+    return FALSE;
   for (guint i = 0; i < site->incoming->len; i++)
     {
       const NfLock *lock = &g_array_index (site->incoming, NfLock, i);
-      if (lock->id == 0 && !nf_lock_table_restore (grants->table, lock))
+      if (lock->kind == NF_LOCK_ALL || lock->id != 0
+          || g_hash_table_lookup (grants->alone, &lock->fid) == site->name)
+        continue;
+      if (!nf_lock_table_restore (grants->table, lock))
         return FALSE;
     }
   return TRUE;
@@ -495,33 +679,36 @@ restore_waiting (NfGrants *grants, Site *site, GArray *due)
 {
   for (guint i = 0; i < site->incoming->len; i++)
     {
-      NfLock *lock = &g_array_index (site->incoming, NfLock, i);
-      Request request = { .site = site->name, .id = lock->id, .lock = *lock, .how = NF_LOCK_WAIT };
-      if (lock->id == 0)
+      const NfLock *lock = &g_array_index (site->incoming, NfLock, i);
+      if (lock->id == 0 || lock->kind == NF_LOCK_ALL)
         continue;
-      if (grants->awaited)
-        {
-          g_queue_push_tail (&grants->deferred, g_memdup2 (&request, sizeof request));
-          continue;
-        }
-      int status = set (grants, &request, due);
-      if (status != -EINPROGRESS)
-        send_granted (grants, site->name, lock->id, status);
+      Request *request = g_new0 (Request, 1);
+      *request = (Request){
+        .site = site->name, .id = lock->id, .lock = *lock, .how = NF_LOCK_WAIT, .waits = TRUE
+      };
+      begin (grants, request, due);
     }
 }
 
 static void
-forget_deferred (NfGrants *grants, const char *site)
+forget_in (GQueue *queue, const char *site)
 {
-  for (GList *l = grants->deferred.head, *next; l; l = next)
+  for (GList *l = queue->head, *next; l; l = next)
     {
       Request *request = l->data;
       next = l->next;
       if (g_strcmp0 (request->site, site) != 0)
         continue;
-      g_queue_delete_link (&grants->deferred, l);
+      g_queue_delete_link (queue, l);
       g_free (request);
     }
+}
+
+static void
+forget_queued (NfGrants *grants, const char *site)
+{
+  forget_in (&grants->deferred, site);
+  forget_in (&grants->recalling, site);
 }
 
 /* SITE has said all. What others wait for, and it has no more, is given away last. */
@@ -531,8 +718,8 @@ replace (NfGrants *grants, Site *site, guint64 session, GArray *due)
   g_autoptr (GArray) granted = granted_new ();
   NfMsg lost = { .type = NF_MSG_LOST };
 
-  forget_deferred (grants, site->name);
-  nf_lock_table_clear_site (grants->table, site->name, FALSE);
+  forget_queued (grants, site->name);
+  clear_site (grants, site);
   site->session = session;
   site->up = TRUE;
   if (restore_held (grants, site))
@@ -542,12 +729,13 @@ replace (NfGrants *grants, Site *site, guint64 session, GArray *due)
       lost.lost.share = grants->primary->share->conf.id;
       lost.lost.session = session;
       send (grants, site->name, &lost);
-      nf_lock_table_clear_site (grants->table, site->name, FALSE);
+      clear_site (grants, site);
       site->session = 0;
     }
   nf_lock_table_grant (grants->table, granted);
   tell_granted (grants, granted, due);
-  if (nf_lock_table_count (grants->table, site->name) > 0)
+  begin_recalled (grants, due);
+  if (has_anything (grants, site))
     note_held (grants, site->name);
   else
     note_gone (grants, site);
@@ -587,6 +775,33 @@ nf_grants_restore (NfGrants *grants, const char *name, const NfMsg *msg)
       g_clear_pointer (&site->incoming, g_array_unref);
       has_said (grants, name, due);
     }
+  pthread_mutex_unlock (&grants->lock);
+  run_due (grants, due);
+}
+
+void
+nf_grants_returned (NfGrants *grants, const char *name, const NfMsg *call)
+{
+  GArray *due = due_new ();
+  NfReader reader = nf_reader (call->returned.locks);
+  NfFid fid = call->returned.fid;
+  NfLock lock;
+
+  pthread_mutex_lock (&grants->lock);
+  const Site *entry = site_of (grants, name);
+  const char *site = entry->name;
+  if (g_hash_table_lookup (grants->alone, &fid) == site && entry->session == call->head.session)
+    {
+      g_hash_table_remove (grants->alone, &fid);
+      while (nf_lock_decode (&reader, &lock))
+        if (lock.fid == fid && lock.kind != NF_LOCK_ALL)
+          {
+            lock.site = site;
+            (void)nf_lock_table_restore (grants->table, &lock); /* nobody else has any */
+          }
+      begin_recalled (grants, due);
+    }
+  send_answer (grants, site, call->head.reqid, 0, 0);
   pthread_mutex_unlock (&grants->lock);
   run_due (grants, due);
 }
@@ -646,6 +861,8 @@ start_lease (NfGrants *grants, const Site *site)
 void
 nf_grants_peer_down (NfGrants *grants, const char *name)
 {
+  GArray *due = due_new ();
+
   pthread_mutex_lock (&grants->lock);
   Site *site = site_of (grants, name);
   site->up = FALSE;
@@ -653,12 +870,15 @@ nf_grants_peer_down (NfGrants *grants, const char *name)
   g_clear_pointer (&site->incoming, g_array_unref);
   /* A lock isn't given to who may be gone; it says again that it waits. */
   nf_lock_table_clear_site (grants->table, site->name, TRUE);
-  forget_deferred (grants, site->name);
-  if (nf_lock_table_count (grants->table, site->name) > 0)
+  forget_queued (grants, site->name);
+  /* Who doesn't want to wait for it is told so. */
+  begin_recalled (grants, due);
+  if (has_anything (grants, site))
     start_lease (grants, site);
   else
     note_gone (grants, site);
   pthread_mutex_unlock (&grants->lock);
+  run_due (grants, due);
 }
 
 gboolean
@@ -682,7 +902,8 @@ gboolean
 nf_grants_has (NfGrants *grants, NfFid fid)
 {
   pthread_mutex_lock (&grants->lock);
-  gboolean has = nf_lock_table_has (grants->table, fid);
+  gboolean has
+      = nf_lock_table_has (grants->table, fid) || g_hash_table_contains (grants->alone, &fid);
   pthread_mutex_unlock (&grants->lock);
   return has;
 }
@@ -720,6 +941,7 @@ nf_grants_new (NfPrimary *primary)
   pthread_mutex_init (&grants->lock, NULL);
   grants->table = nf_lock_table_new ();
   grants->sites = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, site_free);
+  grants->alone = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   grants->waiting = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, g_free);
   await_sites (grants);
   return grants;
@@ -737,7 +959,8 @@ nf_grants_free (NfGrants *grants)
   g_hash_table_iter_init (&iter, grants->waiting);
   while (g_hash_table_iter_next (&iter, NULL, &value))
     add_due (due, value, -EHOSTUNREACH);
-  while ((request = g_queue_pop_head (&grants->deferred)))
+  while ((request = g_queue_pop_head (&grants->deferred))
+         || (request = g_queue_pop_head (&grants->recalling)))
     {
       if (!request->site)
         add_due (due, request, -EHOSTUNREACH);
@@ -748,6 +971,7 @@ nf_grants_free (NfGrants *grants)
   nf_told_free (grants->told);
   g_clear_pointer (&grants->awaited, g_hash_table_unref);
   g_hash_table_unref (grants->waiting);
+  g_hash_table_unref (grants->alone);
   nf_lock_table_free (grants->table);
   g_hash_table_unref (grants->sites);
   pthread_mutex_destroy (&grants->lock);

@@ -29,6 +29,8 @@ gboolean nf_grants_has (NfGrants *grants, NfFid fid);
 
 /* LOCK, CANCEL and LOCKS from SITE. */
 void nf_grants_take (NfGrants *grants, const char *site, const NfMsg *call);
+/* RETURN from SITE. */
+void nf_grants_returned (NfGrants *grants, const char *site, const NfMsg *call);
 void nf_grants_cancel (NfGrants *grants, const char *site, guint64 reqid);
 void nf_grants_restore (NfGrants *grants, const char *site, const NfMsg *msg);
 void nf_grants_peer_down (NfGrants *grants, const char *site);

@@ -451,3 +451,39 @@ nf_lock_table_has (NfLockTable *table, NfFid fid)
 
   return file && file->held->len > 0;
 }
+
+gboolean
+nf_lock_table_is_sole (NfLockTable *table, NfFid fid, const char *site)
+{
+  const File *file = file_of (table, fid);
+
+  if (!file)
+    return TRUE;
+  for (guint i = 0; i < file->held->len; i++)
+    if (g_strcmp0 (at (file->held, i)->site, site) != 0)
+      return FALSE;
+  return file->waiting->len == 0;
+}
+
+void
+nf_lock_table_clear_file (NfLockTable *table, NfFid fid)
+{
+  File *file = file_of (table, fid);
+
+  if (!file)
+    return;
+  while (file->held->len > 0)
+    drop (table, file->held, 0);
+  while (file->waiting->len > 0)
+    drop (table, file->waiting, 0);
+  file_release (table, file);
+}
+
+void
+nf_lock_table_each_of (NfLockTable *table, NfFid fid, NfLockFunc func, gpointer data)
+{
+  const File *file = file_of (table, fid);
+
+  for (guint i = 0; file && i < file->held->len; i++)
+    func (at (file->held, i), data);
+}

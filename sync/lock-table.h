@@ -18,6 +18,8 @@ typedef enum
 {
   NF_LOCK_RANGE = 0,
   NF_LOCK_FLOCK = 1,
+  NF_LOCK_ALL
+  = 2, /* in LOCKS only: the file is the site's alone; of type WRITE: and on its way back */
 } NfLockKind;
 
 /* Numbers of the wire. */
@@ -65,5 +67,11 @@ void nf_lock_table_each_held (NfLockTable *table, NfLockFunc func, gpointer data
 void nf_lock_table_each_waiting (NfLockTable *table, NfLockFunc func, gpointer data);
 /* Held and waiting, of SITE's. */
 guint nf_lock_table_count (NfLockTable *table, const char *site);
+/* Has nobody but SITE a lock on FID, and does nobody wait? */
+gboolean nf_lock_table_is_sole (NfLockTable *table, NfFid fid, const char *site);
+/* Takes all of FID out. */
+void nf_lock_table_clear_file (NfLockTable *table, NfFid fid);
+/* What is held of FID. */
+void nf_lock_table_each_of (NfLockTable *table, NfFid fid, NfLockFunc func, gpointer data);
 /* Is anything of FID held? */
 gboolean nf_lock_table_has (NfLockTable *table, NfFid fid);

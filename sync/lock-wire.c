@@ -33,7 +33,7 @@ nf_lock_decode (NfReader *reader, NfLock *ret_lock)
   lock.id = nf_reader_u64 (reader);
   if (reader->failed)
     return FALSE;
-  if (lock.kind > NF_LOCK_FLOCK || lock.type > NF_LOCK_WRITE || lock.start > lock.end
+  if (lock.kind > NF_LOCK_ALL || lock.type > NF_LOCK_WRITE || lock.start > lock.end
       || lock.end > G_MAXINT64)
     {
       reader->failed = TRUE;

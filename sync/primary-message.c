@@ -230,7 +230,7 @@ take_call (NfPrimary *primary, const char *site, const NfMsg *call)
       refuse (primary, site, call, -EIO, 0);
       return;
     }
-  if (call->type == NF_MSG_LOCK && !primary->grants)
+  if ((call->type == NF_MSG_LOCK || call->type == NF_MSG_RETURN) && !primary->grants)
     {
       refuse (primary, site, call, -EHOSTUNREACH, 0);
       return;
@@ -243,6 +243,8 @@ take_call (NfPrimary *primary, const char *site, const NfMsg *call)
     take_wait (primary, site, call);
   else if (call->type == NF_MSG_LOCK)
     nf_grants_take (primary->grants, site, call);
+  else if (call->type == NF_MSG_RETURN)
+    nf_grants_returned (primary->grants, site, call);
   else if (call->type == NF_MSG_FSYNC
            || (call->type == NF_MSG_READ && !read_now (primary, site, call)))
     put_aside (primary, site, call);
@@ -299,6 +301,7 @@ names_only_objects (const NfMsg *msg)
       CASE (FSYNC, is_fid (msg->fsync.fid));
       CASE (HOLD, is_fid (msg->hold.fid));
       CASE (LOCK, is_fid (msg->lock.fid));
+      CASE (RETURN, is_fid (msg->returned.fid));
       CASE (DROP, is_fid (msg->drop.fid));
 #undef CASE
     default:

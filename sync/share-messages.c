@@ -38,7 +38,8 @@ deliver (gpointer arg)
     nf_primary_message (share->primary, delivery->site, delivery->bulk, delivery->msg);
   else if (delivery->msg->type == NF_MSG_ANSWER)
     nf_forward_answer (share->forward, delivery->msg);
-  else if (delivery->msg->type == NF_MSG_GRANTED || delivery->msg->type == NF_MSG_LOST)
+  else if (delivery->msg->type == NF_MSG_GRANTED || delivery->msg->type == NF_MSG_LOST
+           || delivery->msg->type == NF_MSG_RECALL)
     nf_claims_message (share->claims, delivery->msg);
   else if (share->restore || !nf_source_message (share, delivery->msg))
     nf_replica_message (share->replica, delivery->bulk, g_steal_pointer (&delivery->msg));

@@ -429,3 +429,42 @@ Test (locks, a_site_opened_again_has_none)
   cr_assert_eq (ask (world->sites[2], fid, NF_LOCK_WRITE), 0);
   nf_world_free (world);
 }
+
+Test (locks, a_file_that_it_has_to_itself_a_site_locks_without_asking)
+{
+  NfFid fid;
+  NfWorld *world = world_with_file (&fid);
+
+  cr_assert_eq (ask (world->sites[1], fid, NF_LOCK_WRITE), 0);
+  nf_sim_cut (world->sim, "a", "b");
+  cr_assert_eq (ask (world->sites[1], fid, NF_LOCK_NONE), 0);
+  cr_assert_eq (ask (world->sites[1], fid, NF_LOCK_READ), 0);
+  cr_assert_eq (ask (world->sites[1], fid, NF_LOCK_NONE), 0);
+  nf_world_connect (world);
+  nf_sim_run (world->sim, 3000);
+  cr_assert_eq (ask (world->sites[2], fid, NF_LOCK_WRITE), 0, "it is recalled");
+  cr_assert_eq (ask (world->sites[1], fid, NF_LOCK_READ), -EAGAIN);
+  cr_assert_eq (ask (world->sites[0], fid, NF_LOCK_READ), -EAGAIN);
+  nf_world_free (world);
+}
+
+/* b has the file to itself, and can't be asked for it. */
+Test (locks, who_waits_for_a_recall_can_be_interrupted)
+{
+  NfFid fid;
+  NfWorld *world = world_with_file (&fid);
+  NfMsg msg;
+  Asked asked = { 0 };
+  guint64 id = 0;
+
+  cr_assert_eq (ask (world->sites[1], fid, NF_LOCK_WRITE), 0);
+  msg = lock_msg (fid, 1, NF_LOCK_WRITE, NF_LOCK_WAIT);
+  nf_sim_cut (world->sim, "a", "b");
+  nf_share_call (world->sites[2]->share, &msg, note_answer, &asked, &id);
+  nf_sim_run (world->sim, 1000);
+  cr_assert_not (asked.over);
+  nf_share_cancel (world->sites[2]->share, id);
+  nf_sim_run (world->sim, 1000);
+  cr_assert (asked.over && asked.status == -EINTR);
+  nf_world_free (world);
+}
