@@ -43,8 +43,8 @@ nf_mount_init (void *userdata, struct fuse_conn_info *conn)
                   | FUSE_CAP_DONT_MASK | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS
                   | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO | FUSE_CAP_CACHE_SYMLINKS
                   | FUSE_CAP_EXPLICIT_INVAL_DATA);
-  /* With AUTO_INVAL_DATA each change of mtime would drop a file's pages. Without splice a request is one read(2) into a worker's buffer. HANDLE_KILLPRIV is
-   * replaced below. */
+  /* With AUTO_INVAL_DATA each change of mtime would drop a file's pages. Without splice a request is
+   * one read(2) into a worker's buffer. HANDLE_KILLPRIV is replaced below. */
   conn->want
       &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_READ
                      | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_HANDLE_KILLPRIV);

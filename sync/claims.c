@@ -40,8 +40,9 @@ typedef enum
 typedef struct
 {
   NfClaims *claims;
-  NfLock lock;  /* its id is that of the call, known with the answer */
-  NfFile *file; /* NULL: closed meanwhile */
+  NfLock lock;      /* its id is that of the call, known with the answer; … */
+  guint64 known_id; /* … asked once more it has another than that by which its caller knows it */
+  NfFile *file;     /* NULL: closed meanwhile */
   guint8 how;
   State state;
   guint64 seq;
@@ -112,7 +113,7 @@ finish (NfClaims *claims, Request *request, int status, GArray *due)
   g_array_append_val (due, item);
   if (request->state == ARRIVING)
     (void)g_atomic_int_dec_and_test (&claims->n_arriving);
-  (void)g_hash_table_remove (claims->cancelled, &request->lock.id);
+  (void)g_hash_table_remove (claims->cancelled, &request->known_id);
   (void)g_ptr_array_remove_fast (claims->requests, request);
   if (claims->requests->len == 0)
     g_hash_table_remove_all (claims->cancelled);
@@ -427,7 +428,7 @@ take_answer (NfClaims *claims, Request *request, int status, const NfMsg *answer
   else if (answer->answer.value == NF_LOCK_WAITS)
     {
       request->state = WAITING;
-      if (claims->up && g_hash_table_contains (claims->cancelled, &request->lock.id))
+      if (claims->up && g_hash_table_contains (claims->cancelled, &request->known_id))
         send_cancel (claims, request->lock.id);
     }
   else
@@ -448,6 +449,8 @@ answered (gpointer data, int status, const NfMsg *answer)
 
   pthread_mutex_lock (&claims->lock);
   request->lock.id = answer->answer.reqid;
+  if (request->known_id == 0)
+    request->known_id = request->lock.id;
   gboolean taken = take_answer (claims, request, status, answer, due);
   finish_arrived (claims, due);
   pthread_mutex_unlock (&claims->lock);
@@ -524,13 +527,14 @@ nf_claims_call (NfClaims *claims, NfFile *file, const NfMsg *call, NfCallDone do
   decide (claims, request, ret_id);
 }
 
+/* BY_CALLER: ID is that by which its caller knows it, not that of the last call. */
 static Request *
-find_waiting (NfClaims *claims, guint64 id)
+find_waiting (NfClaims *claims, guint64 id, gboolean by_caller)
 {
   for (guint i = 0; i < claims->requests->len; i++)
     {
       Request *request = claims->requests->pdata[i];
-      if (request->state == WAITING && request->lock.id == id)
+      if (request->state == WAITING && (by_caller ? request->known_id : request->lock.id) == id)
         return request;
     }
   return NULL;
@@ -543,14 +547,14 @@ nf_claims_interrupt (NfClaims *claims, guint64 id)
   GArray *due = due_new ();
 
   pthread_mutex_lock (&claims->lock);
-  Request *request = find_waiting (claims, id);
+  Request *request = find_waiting (claims, id, TRUE);
   if (request && !claims->up)
     finish (claims, request, -EINTR, due);
   else if (claims->requests->len > 0) /* ID may be that of one whose answer is just coming in */
     {
       g_hash_table_add (claims->cancelled, g_memdup2 (&id, sizeof id));
       if (claims->up)
-        send_cancel (claims, id);
+        send_cancel (claims, request ? request->lock.id : id);
     }
   pthread_mutex_unlock (&claims->lock);
   run_due (claims, due);
@@ -561,7 +565,7 @@ nf_claims_interrupt (NfClaims *claims, guint64 id)
 static void
 take_granted (NfClaims *claims, const NfMsg *msg, GArray *due)
 {
-  Request *request = find_waiting (claims, msg->granted.reqid);
+  Request *request = find_waiting (claims, msg->granted.reqid, FALSE);
   int status = -nf_status_to_errno (msg->granted.status);
 
   if (!request)

@@ -36,6 +36,8 @@
 #define SITES_META "lock-sites"
 /* Files that one site has to itself: it says them all over each new link. Further ones it asks for lock by lock. */
 #define ALONE_MAX 1024
+/* Requests that wait for a site to say what it has, or to return a file. */
+#define QUEUED_MAX NF_LOCKS_SITE_MAX
 
 typedef struct
 {
@@ -379,30 +381,44 @@ send_recall (NfGrants *grants, const char *site, NfFid fid)
   send (grants, site, &msg);
 }
 
-/* What can't be asked for now is as if it were locked. Takes REQUEST. */
+/* Takes REQUEST. */
 static void
-refuse (NfGrants *grants, Request *request, GArray *due)
+refuse (NfGrants *grants, Request *request, int error, GArray *due)
 {
   if (request->how == NF_LOCK_TEST)
     answer_test (grants, request, &(NfLock){ .type = NF_LOCK_WRITE, .end = G_MAXINT64 }, due);
-  else if (request->site)
-    send_answer (grants, request->site, request->id, -EAGAIN, 0);
+  else if (!request->site)
+    add_due (due, request, error);
+  else if (request->waits)
+    send_granted (grants, request->site, request->id, error);
   else
-    add_due (due, request, -EAGAIN);
+    send_answer (grants, request->site, request->id, error, 0);
   g_free (request);
 }
 
-/* SITE has the file to itself. Takes REQUEST. */
+/* Takes REQUEST. */
+static void
+queue (NfGrants *grants, GQueue *requests, Request *request, GArray *due)
+{
+  if (requests->length >= QUEUED_MAX)
+    refuse (grants, request, -ENOLCK, due);
+  else
+    g_queue_push_tail (requests, request);
+}
+
+/* SITE has the file to itself. What it can't be asked for now is as if it were locked. Takes REQUEST. */
 static void
 recall_for (NfGrants *grants, Request *request, const char *site, GArray *due)
 {
+  NfFid fid = request->lock.fid;
+
   if (request->how != NF_LOCK_WAIT && !site_of (grants, site)->up)
     {
-      refuse (grants, request, due);
+      refuse (grants, request, -EAGAIN, due);
       return;
     }
-  g_queue_push_tail (&grants->recalling, request);
-  send_recall (grants, site, request->lock.fid);
+  queue (grants, &grants->recalling, request, due);
+  send_recall (grants, site, fid);
 }
 
 /* Takes REQUEST. What is given back is taken at any time. */
@@ -413,8 +429,9 @@ begin (NfGrants *grants, Request *request, GArray *due)
   gboolean unlocks = request->lock.type == NF_LOCK_NONE && request->how != NF_LOCK_TEST;
 
   if (grants->awaited && !unlocks)
-    g_queue_push_tail (&grants->deferred, request);
-  else if (alone && alone == request->site)
+    queue (grants, &grants->deferred, request, due);
+  else if (alone && alone == request->site
+           && !request->waits) /* else its own RETURN is on its way */
     {
       send_answer (grants, request->site, request->id, 0, NF_LOCK_YOURS);
       g_free (request);

@@ -468,3 +468,28 @@ Test (locks, who_waits_for_a_recall_can_be_interrupted)
   cr_assert (asked.over && asked.status == -EINTR);
   nf_world_free (world);
 }
+
+/* The second is asked for before the answer to the first says that the file is b's to decide; so it is asked for once more. */
+Test (locks, who_was_asked_for_twice_can_be_interrupted)
+{
+  NfFid fid;
+  NfWorld *world = world_with_file (&fid);
+  NfShare *share = world->sites[1]->share;
+  NfMsg first, second;
+  Asked asked[2] = { 0 };
+  guint64 id = 0;
+
+  first = lock_msg (fid, 1, NF_LOCK_WRITE, NF_LOCK_TRY);
+  second = lock_msg (fid, 2, NF_LOCK_WRITE, NF_LOCK_WAIT);
+  nf_share_call (share, &first, note_answer, &asked[0], NULL);
+  nf_share_call (share, &second, note_answer, &asked[1], &id);
+  nf_sim_run (world->sim, 3000);
+  cr_assert (asked[0].over && asked[0].status == 0);
+  cr_assert_not (asked[1].over);
+  nf_share_cancel (share, id);
+  nf_sim_run (world->sim, 1000);
+  cr_assert (asked[1].over && asked[1].status == -EINTR);
+  cr_assert_eq (ask (world->sites[1], fid, NF_LOCK_NONE), 0);
+  cr_assert_eq (ask (world->sites[2], fid, NF_LOCK_WRITE), 0);
+  nf_world_free (world);
+}

@@ -32,15 +32,19 @@ example_source ()
   return 1
 }
 
-# Debian's source package, of the installed version if it is still there, by an apt of its own that leaves the system's alone.
+# Debian's source package, of the installed version if it is still there, from where the machine gets its packages, by an apt
+# of its own that leaves the system's alone.
 fetch_fuse_source ()
 {
-  local dir=$PEER_BIN/apt options release
-  release=$(. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:-}")
-  [ -n "$release" ] || return
-  mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
-  printf 'deb-src http://deb.debian.org/debian %s main\n' "$release" >"$dir/sources.list"
-  options=(-q -o "Dir::Etc::sourcelist=$dir/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$dir/lists"
+  local dir=$PEER_BIN/apt options list
+  mkdir -p "$dir/parts" "$dir/lists/partial" "$dir/cache/archives/partial"
+  for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+    [ ! -r "$list" ] || sed -n 's/^deb[[:space:]]/deb-src /p' "$list" >"$dir/parts/$(basename "$list" .list).list"
+  done
+  for list in /etc/apt/sources.list.d/*.sources; do
+    [ ! -r "$list" ] || sed 's/^Types:.*/Types: deb-src/' "$list" >"$dir/parts/$(basename "$list")"
+  done
+  options=(-q -o Dir::Etc::sourcelist=- -o "Dir::Etc::sourceparts=$dir/parts" -o "Dir::State::lists=$dir/lists"
     -o "Dir::Cache=$dir/cache" -o APT::Sandbox::User=)
   (cd "$PEER_BIN" && timeout 120 apt-get "${options[@]}" update && timeout 120 apt-get "${options[@]}" source fuse3) \
     >"$PEER_BIN/apt.log" 2>&1
