@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "config.h"
 
-#include "sync/claims.h"
+#include "sync/claims-internal.h"
 
 #include <errno.h>
 
-#include "sync/grants.h"
 #include "sync/lock-wire.h"
-#include "sync/share-internal.h"
-#include "sync/told.h"
 
 /* The other side of grants.c.
  *
@@ -26,67 +23,6 @@
  * Without a link for the lease less a margin all locks are lost: the session ends, the handles through which they were
  * taken fail (EIO) from then on, and who waits is answered EHOSTUNREACH. */
 
-#define LOST_AFTER_MS (NF_LEASE_MS - NF_LEASE_MARGIN_MS)
-/* A LOCKS message's: far below a frame's. */
-#define LOCKS_BYTES (512 * 1024)
-
-typedef enum
-{
-  ASKED,    /* the call is under way */
-  WAITING,  /* at the primary */
-  ARRIVING, /* it is given; the replica has to reach `seq` */
-} State;
-
-typedef struct
-{
-  NfClaims *claims;
-  NfLock lock;      /* its id is that of the call, known with the answer; … */
-  guint64 known_id; /* … asked once more it has another than that by which its caller knows it */
-  NfFile *file;     /* NULL: closed meanwhile */
-  guint8 how;
-  State state;
-  guint64 seq;
-  NfCallDone done;
-  gpointer data;
-} Request;
-
-typedef struct
-{
-  NfFile *file;
-  guint64 session;
-} Through;
-
-/* A file that is this site's to decide. */
-typedef struct
-{
-  guint64 seq; /* that the replica must reach before anybody is told of a lock */
-  gboolean returning;
-} Alone;
-
-struct NfClaims
-{
-  NfShare *share;
-  NfTold *told;
-  pthread_mutex_t lock;  /* guards what follows */
-  NfLockTable *held;     /* of this site alone */
-  GPtrArray *requests;   /* of Request: under way */
-  GHashTable *alone;     /* fid, owned → Alone, owning */
-  GHashTable *cancelled; /* ids of calls whose callers want out */
-  GArray *through;       /* of Through: the files locks were taken through */
-  guint64 session;
-  gboolean up;
-  guint serial;    /* of the times without a link */
-  gint n_arriving; /* atomic */
-  gint refs;       /* jobs under way */
-  gboolean stopped;
-};
-
-typedef struct
-{
-  NfClaims *claims;
-  guint serial;
-} Lease;
-
 typedef struct
 {
   NfCallDone done;
@@ -97,21 +33,21 @@ typedef struct
 
 /* ---- answers ---- */
 
-static GArray *
-due_new (void)
+GArray *
+nf_claims_due_new (void)
 {
   return g_array_new (FALSE, FALSE, sizeof (Due));
 }
 
 /* REQUEST is over. */
 static void
-finish (NfClaims *claims, Request *request, int status, GArray *due)
+finish (NfClaims *claims, NfClaim *request, int status, GArray *due)
 {
   Due item
       = { request->done, request->data, status, status == 0 && request->lock.type != NF_LOCK_NONE };
 
   g_array_append_val (due, item);
-  if (request->state == ARRIVING)
+  if (request->state == NF_CLAIM_ARRIVING)
     (void)g_atomic_int_dec_and_test (&claims->n_arriving);
   (void)g_hash_table_remove (claims->cancelled, &request->known_id);
   (void)g_ptr_array_remove_fast (claims->requests, request);
@@ -121,8 +57,8 @@ finish (NfClaims *claims, Request *request, int status, GArray *due)
 }
 
 /* Without the lock. */
-static void
-run_due (NfClaims *claims, GArray *due)
+void
+nf_claims_run_due (NfClaims *claims, GArray *due)
 {
   for (guint i = 0; i < due->len; i++)
     {
@@ -136,8 +72,8 @@ run_due (NfClaims *claims, GArray *due)
   g_array_unref (due);
 }
 
-static void
-claims_unref (NfClaims *claims)
+void
+nf_claims_unref (NfClaims *claims)
 {
   if (!g_atomic_int_dec_and_test (&claims->refs))
     return;
@@ -171,20 +107,20 @@ note (NfClaims *claims, const NfLock *lock)
     }
 }
 
-static Through *
+static NfClaimsThrough *
 find_through (NfClaims *claims, const NfFile *file)
 {
   for (guint i = 0; file && i < claims->through->len; i++)
-    if (g_array_index (claims->through, Through, i).file == file)
-      return &g_array_index (claims->through, Through, i);
+    if (g_array_index (claims->through, NfClaimsThrough, i).file == file)
+      return &g_array_index (claims->through, NfClaimsThrough, i);
   return NULL;
 }
 
 static void
 note_through (NfClaims *claims, NfFile *file)
 {
-  Through *through = find_through (claims, file);
-  Through added = { file, claims->session };
+  NfClaimsThrough *through = find_through (claims, file);
+  NfClaimsThrough added = { file, claims->session };
 
   if (through)
     through->session = claims->session;
@@ -199,7 +135,7 @@ guint64
 nf_claims_session (NfClaims *claims, const NfFile *file)
 {
   pthread_mutex_lock (&claims->lock);
-  const Through *through = find_through (claims, file);
+  const NfClaimsThrough *through = find_through (claims, file);
   guint64 session = through ? through->session : 0;
   pthread_mutex_unlock (&claims->lock);
   return session;
@@ -209,13 +145,13 @@ void
 nf_claims_forget_file (NfClaims *claims, NfFile *file)
 {
   pthread_mutex_lock (&claims->lock);
-  Through *through = find_through (claims, file);
+  NfClaimsThrough *through = find_through (claims, file);
   if (through)
-    g_array_remove_index_fast (claims->through,
-                               (guint)(through - (Through *)(gpointer)claims->through->data));
+    g_array_remove_index_fast (
+        claims->through, (guint)(through - (NfClaimsThrough *)(gpointer)claims->through->data));
   for (guint i = 0; i < claims->requests->len; i++)
-    if (((Request *)claims->requests->pdata[i])->file == file)
-      ((Request *)claims->requests->pdata[i])->file = NULL;
+    if (((NfClaim *)claims->requests->pdata[i])->file == file)
+      ((NfClaim *)claims->requests->pdata[i])->file = NULL;
   pthread_mutex_unlock (&claims->lock);
 }
 
@@ -225,7 +161,7 @@ nf_claims_has (NfClaims *claims, NfFid fid)
   pthread_mutex_lock (&claims->lock);
   gboolean has = nf_lock_table_has (claims->held, fid);
   for (guint i = 0; i < claims->requests->len && !has; i++)
-    has = ((Request *)claims->requests->pdata[i])->lock.fid == fid;
+    has = ((NfClaim *)claims->requests->pdata[i])->lock.fid == fid;
   pthread_mutex_unlock (&claims->lock);
   return has;
 }
@@ -245,15 +181,15 @@ send_cancel (NfClaims *claims, guint64 id)
 
 /* It is ours: noted, though its caller has to wait for the replica. */
 static void
-given (NfClaims *claims, Request *request, guint64 seq)
+given (NfClaims *claims, NfClaim *request, guint64 seq)
 {
   note (claims, &request->lock);
   if (request->lock.type == NF_LOCK_NONE)
     return;
   note_through (claims, request->file);
-  if (request->state != ARRIVING)
+  if (request->state != NF_CLAIM_ARRIVING)
     (void)g_atomic_int_add (&claims->n_arriving, 1);
-  request->state = ARRIVING;
+  request->state = NF_CLAIM_ARRIVING;
   request->seq = seq;
 }
 
@@ -265,8 +201,8 @@ finish_arrived (NfClaims *claims, GArray *due)
 
   for (guint i = claims->requests->len; i > 0; i--)
     {
-      Request *request = claims->requests->pdata[i - 1];
-      if (request->state == ARRIVING && request->seq <= applied)
+      NfClaim *request = claims->requests->pdata[i - 1];
+      if (request->state == NF_CLAIM_ARRIVING && request->seq <= applied)
         finish (claims, request, 0, due);
     }
 }
@@ -289,11 +225,11 @@ came_back (gpointer data, int status, const NfMsg *answer)
 
   (void)status, (void)answer;
   pthread_mutex_lock (&claims->lock);
-  const Alone *alone = g_hash_table_lookup (claims->alone, &back->fid);
+  const NfClaimsAlone *alone = g_hash_table_lookup (claims->alone, &back->fid);
   if (alone && alone->returning && back->session == claims->session)
     g_hash_table_remove (claims->alone, &back->fid);
   pthread_mutex_unlock (&claims->lock);
-  claims_unref (claims);
+  nf_claims_unref (claims);
   g_free (back);
 }
 
@@ -310,7 +246,7 @@ encode_held (const NfLock *lock, gpointer data)
 static gboolean
 begin_return (NfClaims *claims, NfFid fid, NfBuf *buf, NfMsg *call)
 {
-  Alone *alone = g_hash_table_lookup (claims->alone, &fid);
+  NfClaimsAlone *alone = g_hash_table_lookup (claims->alone, &fid);
 
   if (!alone || alone->returning)
     return FALSE;
@@ -337,10 +273,10 @@ send_return (NfClaims *claims, const NfMsg *call)
 /* TRUE: REQUEST has been answered, or waits for the replica only. FALSE: it is for the primary, after RETURN if that is
  * filled. */
 static gboolean
-decide_here (NfClaims *claims, Request *request, NfBuf *buf, NfMsg *back, GArray *due)
+decide_here (NfClaims *claims, NfClaim *request, NfBuf *buf, NfMsg *back, GArray *due)
 {
   g_autoptr (GArray) none = g_array_new (FALSE, FALSE, sizeof (NfLock));
-  const Alone *alone = g_hash_table_lookup (claims->alone, &request->lock.fid);
+  const NfClaimsAlone *alone = g_hash_table_lookup (claims->alone, &request->lock.fid);
 
   if (!alone || alone->returning)
     return FALSE;
@@ -365,7 +301,7 @@ static void answered (gpointer data, int status, const NfMsg *answer);
 
 /* Asks the primary (once more). Without the lock. */
 static void
-ask (NfClaims *claims, Request *request, guint64 *ret_id)
+ask (NfClaims *claims, NfClaim *request, guint64 *ret_id)
 {
   NfMsg call = { .type = NF_MSG_LOCK };
 
@@ -384,9 +320,9 @@ ask (NfClaims *claims, Request *request, guint64 *ret_id)
 
 /* Here if it can be, else by the primary. Without the lock. */
 static void
-decide (NfClaims *claims, Request *request, guint64 *ret_id)
+decide (NfClaims *claims, NfClaim *request, guint64 *ret_id)
 {
-  GArray *due = due_new ();
+  GArray *due = nf_claims_due_new ();
   g_auto (NfBuf) buf = NF_BUF_INIT;
   NfMsg back = { 0 };
 
@@ -397,13 +333,13 @@ decide (NfClaims *claims, Request *request, guint64 *ret_id)
     send_return (claims, &back);
   if (!decided)
     ask (claims, request, ret_id);
-  run_due (claims, due);
+  nf_claims_run_due (claims, due);
 }
 
 static void
 take_alone (NfClaims *claims, NfFid fid, guint64 seq)
 {
-  Alone alone = { seq, FALSE };
+  NfClaimsAlone alone = { seq, FALSE };
 
   g_hash_table_insert (claims->alone, g_memdup2 (&fid, sizeof fid),
                        g_memdup2 (&alone, sizeof alone));
@@ -413,7 +349,7 @@ take_alone (NfClaims *claims, NfFid fid, guint64 seq)
 
 /* FALSE: it is to be decided here. */
 static gboolean
-take_answer (NfClaims *claims, Request *request, int status, const NfMsg *answer, GArray *due)
+take_answer (NfClaims *claims, NfClaim *request, int status, const NfMsg *answer, GArray *due)
 {
   if (status == 0 && answer->answer.value == NF_LOCK_YOURS)
     return FALSE;
@@ -427,7 +363,7 @@ take_answer (NfClaims *claims, Request *request, int status, const NfMsg *answer
     finish (claims, request, status, due);
   else if (answer->answer.value == NF_LOCK_WAITS)
     {
-      request->state = WAITING;
+      request->state = NF_CLAIM_WAITING;
       if (claims->up && g_hash_table_contains (claims->cancelled, &request->known_id))
         send_cancel (claims, request->lock.id);
     }
@@ -443,9 +379,9 @@ take_answer (NfClaims *claims, Request *request, int status, const NfMsg *answer
 static void
 answered (gpointer data, int status, const NfMsg *answer)
 {
-  Request *request = data;
+  NfClaim *request = data;
   NfClaims *claims = request->claims;
-  GArray *due = due_new ();
+  GArray *due = nf_claims_due_new ();
 
   pthread_mutex_lock (&claims->lock);
   request->lock.id = answer->answer.reqid;
@@ -456,13 +392,13 @@ answered (gpointer data, int status, const NfMsg *answer)
   pthread_mutex_unlock (&claims->lock);
   if (!taken)
     decide (claims, request, NULL);
-  run_due (claims, due);
+  nf_claims_run_due (claims, due);
 }
 
-static Request *
+static NfClaim *
 request_new (NfClaims *claims, NfFile *file, const NfMsg *call, NfCallDone done, gpointer data)
 {
-  Request *request = g_new0 (Request, 1);
+  NfClaim *request = g_new0 (NfClaim, 1);
 
   request->claims = claims;
   request->file = file;
@@ -486,7 +422,7 @@ test_here (NfClaims *claims, const NfLock *lock, NfBuf *buf)
   NfLock holder;
 
   pthread_mutex_lock (&claims->lock);
-  const Alone *alone = g_hash_table_lookup (claims->alone, &lock->fid);
+  const NfClaimsAlone *alone = g_hash_table_lookup (claims->alone, &lock->fid);
   gboolean here = alone && !alone->returning;
   if (here && nf_lock_table_test (claims->held, lock, &holder))
     nf_lock_encode (&holder, buf);
@@ -500,7 +436,7 @@ test (NfClaims *claims, NfFile *file, const NfMsg *call, NfCallDone done, gpoint
 {
   g_auto (NfBuf) buf = NF_BUF_INIT;
   NfMsg answer = { .type = NF_MSG_ANSWER };
-  g_autofree Request *request = request_new (claims, file, call, done, data);
+  g_autofree NfClaim *request = request_new (claims, file, call, done, data);
 
   if (!test_here (claims, &request->lock, &buf))
     {
@@ -520,7 +456,7 @@ nf_claims_call (NfClaims *claims, NfFile *file, const NfMsg *call, NfCallDone do
       test (claims, file, call, done, data, ret_id);
       return;
     }
-  Request *request = request_new (claims, file, call, done, data);
+  NfClaim *request = request_new (claims, file, call, done, data);
   pthread_mutex_lock (&claims->lock);
   g_ptr_array_add (claims->requests, request);
   pthread_mutex_unlock (&claims->lock);
@@ -528,13 +464,14 @@ nf_claims_call (NfClaims *claims, NfFile *file, const NfMsg *call, NfCallDone do
 }
 
 /* BY_CALLER: ID is that by which its caller knows it, not that of the last call. */
-static Request *
+static NfClaim *
 find_waiting (NfClaims *claims, guint64 id, gboolean by_caller)
 {
   for (guint i = 0; i < claims->requests->len; i++)
     {
-      Request *request = claims->requests->pdata[i];
-      if (request->state == WAITING && (by_caller ? request->known_id : request->lock.id) == id)
+      NfClaim *request = claims->requests->pdata[i];
+      if (request->state == NF_CLAIM_WAITING
+          && (by_caller ? request->known_id : request->lock.id) == id)
         return request;
     }
   return NULL;
@@ -544,10 +481,10 @@ find_waiting (NfClaims *claims, guint64 id, gboolean by_caller)
 void
 nf_claims_interrupt (NfClaims *claims, guint64 id)
 {
-  GArray *due = due_new ();
+  GArray *due = nf_claims_due_new ();
 
   pthread_mutex_lock (&claims->lock);
-  Request *request = find_waiting (claims, id, TRUE);
+  NfClaim *request = find_waiting (claims, id, TRUE);
   if (request && !claims->up)
     finish (claims, request, -EINTR, due);
   else if (claims->requests->len > 0) /* ID may be that of one whose answer is just coming in */
@@ -557,7 +494,7 @@ nf_claims_interrupt (NfClaims *claims, guint64 id)
         send_cancel (claims, request ? request->lock.id : id);
     }
   pthread_mutex_unlock (&claims->lock);
-  run_due (claims, due);
+  nf_claims_run_due (claims, due);
 }
 
 /* ---- what the primary says of itself ---- */
@@ -565,7 +502,7 @@ nf_claims_interrupt (NfClaims *claims, guint64 id)
 static void
 take_granted (NfClaims *claims, const NfMsg *msg, GArray *due)
 {
-  Request *request = find_waiting (claims, msg->granted.reqid, FALSE);
+  NfClaim *request = find_waiting (claims, msg->granted.reqid, FALSE);
   int status = -nf_status_to_errno (msg->granted.status);
 
   if (!request)
@@ -578,8 +515,8 @@ take_granted (NfClaims *claims, const NfMsg *msg, GArray *due)
 }
 
 /* Nothing of this session's is ours any more. */
-static void
-lose_all (NfClaims *claims, GArray *due)
+void
+nf_claims_lose_all (NfClaims *claims, GArray *due)
 {
   NfHost *host = claims->share->host;
 
@@ -588,7 +525,7 @@ lose_all (NfClaims *claims, GArray *due)
   claims->session++;
   for (guint i = 0; i < claims->through->len; i++)
     {
-      NfFile *file = g_array_index (claims->through, Through, i).file;
+      NfFile *file = g_array_index (claims->through, NfClaimsThrough, i).file;
       const NfInval inval = { .kind = NF_INVAL_DATA, .fid = file->fid };
       g_atomic_int_set (&file->lost, TRUE);
       host->invalidate (host->data, claims->share, &inval);
@@ -596,16 +533,16 @@ lose_all (NfClaims *claims, GArray *due)
   g_array_set_size (claims->through, 0);
   for (guint i = claims->requests->len; i > 0; i--)
     {
-      Request *request = claims->requests->pdata[i - 1];
-      if (request->state != ASKED) /* those are answered by the forwarder */
-        finish (claims, request, request->state == WAITING ? -EHOSTUNREACH : -EIO, due);
+      NfClaim *request = claims->requests->pdata[i - 1];
+      if (request->state != NF_CLAIM_ASKED) /* those are answered by the forwarder */
+        finish (claims, request, request->state == NF_CLAIM_WAITING ? -EHOSTUNREACH : -EIO, due);
     }
 }
 
 void
 nf_claims_message (NfClaims *claims, const NfMsg *msg)
 {
-  GArray *due = due_new ();
+  GArray *due = nf_claims_due_new ();
   g_auto (NfBuf) buf = NF_BUF_INIT;
   NfMsg back = { 0 };
 
@@ -615,119 +552,11 @@ nf_claims_message (NfClaims *claims, const NfMsg *msg)
   else if (msg->type == NF_MSG_GRANTED)
     take_granted (claims, msg, due);
   else if (msg->lost.session == claims->session)
-    lose_all (claims, due);
+    nf_claims_lose_all (claims, due);
   pthread_mutex_unlock (&claims->lock);
   if (back.type != 0)
     send_return (claims, &back);
-  run_due (claims, due);
-}
-
-/* ---- links ---- */
-
-typedef struct
-{
-  NfClaims *claims;
-  NfBuf buf;
-} Saying;
-
-static void
-send_locks (Saying *saying, guint8 flags)
-{
-  NfShare *share = saying->claims->share;
-  NfMsg msg = { .type = NF_MSG_LOCKS };
-
-  msg.locks.share = share->conf.id;
-  msg.locks.session = saying->claims->session;
-  msg.locks.flags = flags;
-  msg.locks.locks = nf_slice (saying->buf.data, saying->buf.len);
-  (void)share->host->send (share->host->data, share->conf.primary, FALSE, &msg);
-  nf_buf_clear (&saying->buf);
-}
-
-static void
-say (const NfLock *lock, gpointer data)
-{
-  Saying *saying = data;
-
-  nf_lock_encode (lock, &saying->buf);
-  if (saying->buf.len >= LOCKS_BYTES)
-    send_locks (saying, 0);
-}
-
-static void
-say_held (const NfLock *lock, gpointer data)
-{
-  NfLock held = *lock;
-
-  held.id = 0;
-  say (&held, data);
-}
-
-static void
-say_alone (Saying *saying)
-{
-  GHashTableIter iter;
-  gpointer key, value;
-
-  g_hash_table_iter_init (&iter, saying->claims->alone);
-  while (g_hash_table_iter_next (&iter, &key, &value))
-    {
-      NfLock lock = { .fid = *(NfFid *)key, .kind = NF_LOCK_ALL };
-      lock.type = ((Alone *)value)->returning ? NF_LOCK_WRITE : NF_LOCK_READ;
-      say (&lock, saying);
-    }
-}
-
-void
-nf_claims_peer_up (NfClaims *claims)
-{
-  Saying saying = { claims, NF_BUF_INIT };
-
-  pthread_mutex_lock (&claims->lock);
-  claims->up = TRUE;
-  claims->serial++;
-  say_alone (&saying);
-  nf_lock_table_each_held (claims->held, say_held, &saying);
-  for (guint i = 0; i < claims->requests->len; i++)
-    {
-      const Request *request = claims->requests->pdata[i];
-      if (request->state == WAITING)
-        say (&request->lock, &saying);
-    }
-  send_locks (&saying, NF_LOCKS_LAST);
-  pthread_mutex_unlock (&claims->lock);
-}
-
-static void
-lease_is_over (gpointer data)
-{
-  Lease *lease = data;
-  NfClaims *claims = lease->claims;
-  GArray *due = due_new ();
-
-  pthread_mutex_lock (&claims->lock);
-  if (!claims->stopped && !claims->up && claims->serial == lease->serial)
-    lose_all (claims, due);
-  pthread_mutex_unlock (&claims->lock);
-  run_due (claims, due);
-  claims_unref (claims);
-  g_free (lease);
-}
-
-void
-nf_claims_peer_down (NfClaims *claims)
-{
-  NfHost *host = claims->share->host;
-
-  pthread_mutex_lock (&claims->lock);
-  gboolean was_up = claims->up;
-  claims->up = FALSE;
-  Lease lease = { claims, ++claims->serial };
-  pthread_mutex_unlock (&claims->lock);
-  if (!was_up)
-    return;
-  g_atomic_int_inc (&claims->refs);
-  host->post_after (host->data, LOST_AFTER_MS, lease_is_over, g_memdup2 (&lease, sizeof lease));
+  nf_claims_run_due (claims, due);
 }
 
 /* ---- the replica ---- */
@@ -743,8 +572,8 @@ answer_arrived (gpointer data)
 {
   Job *job = data;
 
-  run_due (job->claims, job->due);
-  claims_unref (job->claims);
+  nf_claims_run_due (job->claims, job->due);
+  nf_claims_unref (job->claims);
   g_free (job);
 }
 
@@ -755,7 +584,7 @@ nf_claims_check (NfClaims *claims)
 
   if (g_atomic_int_get (&claims->n_arriving) == 0)
     return;
-  GArray *due = due_new ();
+  GArray *due = nf_claims_due_new ();
   pthread_mutex_lock (&claims->lock);
   if (!claims->stopped)
     finish_arrived (claims, due);
@@ -792,7 +621,7 @@ nf_claims_new (NfShare *share)
   claims->requests = g_ptr_array_new ();
   claims->alone = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
   claims->cancelled = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
-  claims->through = g_array_new (FALSE, FALSE, sizeof (Through));
+  claims->through = g_array_new (FALSE, FALSE, sizeof (NfClaimsThrough));
   /* Another one than any life before, and never 0. */
   claims->session = (guint64)host->realtime_ns (host->data) / 1000000000 << 32
                     | (host->random (host->data) | 1);
@@ -802,18 +631,18 @@ nf_claims_new (NfShare *share)
 void
 nf_claims_stop (NfClaims *claims)
 {
-  GArray *due = due_new ();
+  GArray *due = nf_claims_due_new ();
 
   pthread_mutex_lock (&claims->lock);
   claims->stopped = TRUE;
   claims->up = FALSE;
-  lose_all (claims, due);
+  nf_claims_lose_all (claims, due);
   pthread_mutex_unlock (&claims->lock);
-  run_due (claims, due);
+  nf_claims_run_due (claims, due);
 }
 
 void
 nf_claims_free (NfClaims *claims)
 {
-  claims_unref (claims);
+  nf_claims_unref (claims);
 }

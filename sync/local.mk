@@ -25,6 +25,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/check.h \
 	sync/checkpoint.c \
 	sync/checkpoint.h \
+	sync/claims-internal.h \
+	sync/claims-link.c \
 	sync/claims.c \
 	sync/claims.h \
 	sync/compare.c \
@@ -50,6 +52,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/forward-park.c \
 	sync/forward-unsynced.c \
 	sync/forward.c \
+	sync/grants-internal.h \
+	sync/grants-sites.c \
 	sync/grants.c \
 	sync/grants.h \
 	sync/heal.c \
