@@ -14,7 +14,8 @@
  * A record is *finished* if a later one concerns one of its objects: that was appended under the same lock, so that
  * the effect of the former was there (or its ABORT). Only of the last record of each object it has to be found out.
  * For names the tree says it: either the effect is there and the index is brought up to date, or an ABORT is appended.
- * For attributes, xattrs and ranges, which may be half done, a new record says how they stand now.
+ * For attributes, xattrs and ranges, which may be half done, a new record says how they stand now. So it does of one
+ * that was aborted: an effect that was undone again has left other times, which may not have been said any more.
  *
  * After a reboot nothing counts as finished: whatever a record names is stated anew where the disk has it otherwise. */
 
@@ -290,6 +291,18 @@ restate_name (Redo *redo, const NfNameIs *is, const Found *found, NfFid fid)
   redo->exec.time = now;
 }
 
+/* A name was there for a moment, or gone: the times of the directories tell. */
+static void
+restate_parents (Redo *redo, const NfRecord *was)
+{
+  for (guint i = 0; i < was->n_names && redo->err == 0; i++)
+    {
+      NfRecord record = { .kind = NF_OP_ATTR, .fid = was->names[i].parent, .mask = NF_SET_MTIME };
+      if (nf_tree_stat (redo->primary->share->tree, record.fid, &record.attr) == 0)
+        append (redo, &record);
+    }
+}
+
 static void
 abort_item (Redo *redo, const Item *item)
 {
@@ -297,6 +310,7 @@ abort_item (Redo *redo, const Item *item)
 
   nf_broadcast_aborted (redo->primary->broadcast, item->seq);
   append (redo, &record);
+  restate_parents (redo, &item->record);
 }
 
 static void
@@ -400,15 +414,25 @@ redo_object (Redo *redo, const Item *item)
 
 /* ---- the whole ---- */
 
+/* Its abort was written, perhaps only the next time: it is known to the broadcast as such. */
+static void
+redo_aborted (Redo *redo, const Item *item)
+{
+  nf_broadcast_aborted (redo->primary->broadcast, item->seq);
+  if (item->record.kind == NF_OP_NAMES && !item->finished)
+    restate_parents (redo, &item->record);
+  else if (item->record.kind != NF_OP_NAMES)
+    redo_object (redo, item);
+}
+
 static void
 redo_item (Redo *redo, guint at)
 {
   Item *item = &g_array_index (redo->items, Item, at);
 
-  /* Its abort was written, perhaps only the next time: it is known to the broadcast as such. */
   if (item->aborted)
     {
-      nf_broadcast_aborted (redo->primary->broadcast, item->seq);
+      redo_aborted (redo, item);
       return;
     }
   switch (item->record.kind)
