@@ -16,8 +16,8 @@
  * libfuse 3.14 knows PARALLEL_DIROPS but forgets to say it in its reply, and doesn't know
  * HANDLE_KILLPRIV_V2, without which the kernel asks for security.capability before each write. So
  * its reply is completed on its way: the session's descriptor is read and written through two
- * functions that look for INIT, and do nothing else. Pass-through (pass.c) is asked for in the same
- * way. */
+ * functions that look for INIT. Pass-through (pass.c) is asked for in the same way. Who may read is
+ * readers.c's to say. */
 
 /* The protocol that has FUSE_NOTIFY_INC_EPOCH (Linux 6.16), and its number. */
 #define EPOCH_MINOR 44
@@ -91,7 +91,7 @@ static ssize_t
 read_request (int fd, void *buf, size_t size, void *userdata)
 {
   NfMount *mount = userdata;
-  ssize_t n = read (fd, buf, size);
+  ssize_t n = nf_readers_read (mount->readers, fd, buf, size);
   const struct fuse_in_header *header = buf;
   const struct fuse_init_in *init = (const void *)((const char *)buf + sizeof *header);
 

@@ -69,6 +69,8 @@ fs_libnffs_a_SOURCES = \
 	fs/pool.h \
 	fs/reload.c \
 	fs/reply.c \
+	fs/readers.c \
+	fs/readers.h \
 	fs/report.c \
 	fs/request.c \
 	fs/request.h \

@@ -7,6 +7,7 @@
 #include "fs/inval.h"
 #include "fs/mount.h"
 #include "fs/namespace.h"
+#include "fs/readers.h"
 #include "sync/tree.h"
 
 /* What the mount's files know of each other.
@@ -15,6 +16,7 @@
  *   guard.c      a process that ends the connection if we are killed
  *   mount-check.c  why there can be no mount
  *   init.c       what is agreed with the kernel
+ *   readers.c    which worker reads the next request
  *   request.c    a request on its way: call, interruption, reply
  *   reply.c      attributes, and how long the kernel may believe them
  *   op-*.c       the operations
@@ -58,6 +60,7 @@ struct NfMount
   NfRequests *requests;
   NfInvals *invals;
   NfPass *pass;
+  NfReaders *readers;
 
   gdouble name_timeout; /* set by INIT */
   guint64 init_unique;  /* see init.c */

@@ -153,6 +153,7 @@ nf_mount_new (const NfMountOptions *options, GError **error)
   mount->requests = nf_requests_new ();
   mount->invals = nf_invals_new (mount);
   mount->pass = nf_pass_new (!options->no_pass);
+  mount->readers = nf_readers_new ();
   mount->local_locks = options->local_locks;
   if (!start_session_or_say (mount, options, error))
     return NULL;
@@ -435,6 +436,7 @@ nf_mount_free (NfMount *mount)
     nf_pass_stop (mount->pass);
   if (mount->session)
     fuse_session_destroy (mount->session);
+  nf_readers_free (mount->readers);
   nf_requests_free (mount->requests);
   nf_invals_free (mount->invals);
   nf_nodes_free (mount->nodes);

@@ -271,6 +271,12 @@ tests_test_inode_SOURCES = tests/test-inode.c
 tests_test_inode_LDADD = $(FS_UNIT)
 tests_test_namespace_SOURCES = tests/test-namespace.c
 tests_test_namespace_LDADD = $(FS_UNIT)
+unit_tests += tests/test-readers
+tests_test_readers_SOURCES = tests/test-readers.c tests/readers-help.c tests/readers-help.h
+tests_test_readers_LDADD = $(FS_UNIT)
+stress_programs += tests/stress-readers
+tests_stress_readers_SOURCES = tests/stress-readers.c tests/readers-help.c tests/readers-help.h
+tests_stress_readers_LDADD = $(FS_LIBS)
 check_PROGRAMS += tests/mount/nf-fake-mount tests/mount/nf-calls
 tests_mount_nf_fake_mount_SOURCES = tests/mount/nf-fake-mount.c tests/mount/fake-share.c \
 	tests/mount/fake-share.h

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "fs/readers.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A worker sleeps longer than this anyway if it sleeps at all: waking up costs as much. */
+#define SPIN_NS (50 * 1000)
+/* The same for a reader that slept: both wake-ups are in it. */
+#define SOON_NS (150 * 1000)
+/* What takes longer is nothing to wait for. */
+#define QUICK_NS (200 * 1000)
+/* The watch looks so often, and no more when nothing was read for so many looks. */
+#define LOOK_NS (1000 * 1000)
+#define LOOKS_IDLE 10
+/* Few requests are enough to see that they come one after another; after one that wasn't so, it takes longer. */
+#define CREDIT_MAX 8
+#define CREDIT_ENOUGH 4
+#define CREDIT_SPENT (-16)
+
+/* The state in `word`; above it is counted how often somebody has read. */
+enum
+{
+  FREE,    /* nobody is the reader */
+  READING, /* he looks for a request */
+  BUSY,    /* he has one, and will be back */
+  STATE_MASK = 3,
+  TURN = 4,
+};
+
+struct NfReaders
+{
+  guint64 word;             /* atomic */
+  guint n_waiting;          /* atomic, changed under the lock: who stand by */
+  gboolean watched;         /* the same */
+  guint64 kept, taken_over; /* atomic */
+  gint64 last_done;         /* atomic: when a request was dealt with */
+  int credit;               /* the reader's */
+  gboolean spins;           /* there is another processor for the caller */
+
+  pthread_mutex_t lock;
+  pthread_cond_t changed; /* there is no reader, or there ought to be a watch */
+};
+
+/* What this thread's last request was read under. */
+typedef struct
+{
+  guint64 word; /* 0: it isn't the reader */
+  gint64 got;   /* when */
+} Mine;
+static __thread Mine mine;
+
+static gint64
+now_ns (void)
+{
+  struct timespec now;
+
+  (void)clock_gettime (CLOCK_MONOTONIC, &now);
+  return (gint64)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+NfReaders *
+nf_readers_new (void)
+{
+  NfReaders *readers = g_new0 (NfReaders, 1);
+  pthread_condattr_t attr;
+
+  pthread_mutex_init (&readers->lock, NULL);
+  pthread_condattr_init (&attr);
+  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
+  pthread_cond_init (&readers->changed, &attr);
+  pthread_condattr_destroy (&attr);
+  readers->spins = sysconf (_SC_NPROCESSORS_ONLN) > 1;
+  return readers;
+}
+
+void
+nf_readers_free (NfReaders *readers)
+{
+  pthread_cond_destroy (&readers->changed);
+  pthread_mutex_destroy (&readers->lock);
+  g_free (readers);
+}
+
+static gboolean
+change_state (NfReaders *readers, guint64 from, guint64 to)
+{
+  return __atomic_compare_exchange_n (&readers->word, &from, to, FALSE, __ATOMIC_ACQ_REL,
+                                      __ATOMIC_RELAXED);
+}
+
+/* ---- standing by ---- */
+
+static gboolean
+take (NfReaders *readers, guint64 word)
+{
+  guint64 reading = (word & ~(guint64)STATE_MASK) | READING;
+
+  if (!change_state (readers, word, reading))
+    return FALSE;
+  mine.word = reading;
+  return TRUE;
+}
+
+/* The lock is given back if the thread is cancelled. */
+static void
+let_go (void *data)
+{
+  NfReaders *readers = data;
+
+  __atomic_sub_fetch (&readers->n_waiting, 1, __ATOMIC_SEQ_CST);
+  pthread_mutex_unlock (&readers->lock);
+}
+
+/* With the lock. FALSE: somebody rang before. */
+static gboolean
+wait_a_look (NfReaders *readers)
+{
+  struct timespec until;
+
+  (void)clock_gettime (CLOCK_MONOTONIC, &until);
+  until.tv_nsec += LOOK_NS;
+  if (until.tv_nsec >= 1000000000)
+    {
+      until.tv_sec++;
+      until.tv_nsec -= 1000000000;
+    }
+  return pthread_cond_timedwait (&readers->changed, &readers->lock, &until) == ETIMEDOUT;
+}
+
+/* With the lock: as long as anything goes on. TRUE: now this is the reader. */
+static gboolean
+watch (NfReaders *readers)
+{
+  guint64 seen = 0;
+  guint idle = 0;
+
+  while (idle < LOOKS_IDLE)
+    {
+      gboolean looked = wait_a_look (readers);
+      guint64 word = __atomic_load_n (&readers->word, __ATOMIC_ACQUIRE);
+      if ((word & STATE_MASK) == FREE && take (readers, word))
+        return TRUE;
+      if (looked && word == seen && (word & STATE_MASK) == BUSY && take (readers, word))
+        {
+          readers->credit = CREDIT_SPENT;
+          __atomic_add_fetch (&readers->taken_over, 1, __ATOMIC_RELAXED);
+          return TRUE;
+        }
+      idle = word == seen ? idle + 1 : 0;
+      seen = word;
+    }
+  return FALSE;
+}
+
+static void
+stand_by (NfReaders *readers)
+{
+  gboolean taken = FALSE;
+
+  pthread_mutex_lock (&readers->lock);
+  __atomic_add_fetch (&readers->n_waiting, 1, __ATOMIC_SEQ_CST);
+  pthread_cleanup_push (let_go, readers);
+  while (!taken)
+    {
+      guint64 word = __atomic_load_n (&readers->word, __ATOMIC_SEQ_CST);
+      if ((word & STATE_MASK) == FREE)
+        taken = take (readers, word);
+      else if (readers->watched)
+        pthread_cond_wait (&readers->changed, &readers->lock);
+      else
+        {
+          __atomic_store_n (&readers->watched, TRUE, __ATOMIC_RELAXED);
+          taken = watch (readers);
+          __atomic_store_n (&readers->watched, FALSE, __ATOMIC_RELAXED);
+          if (!taken)
+            pthread_cond_wait (&readers->changed, &readers->lock);
+        }
+    }
+  pthread_cleanup_pop (TRUE);
+}
+
+static void
+ring (NfReaders *readers)
+{
+  pthread_mutex_lock (&readers->lock);
+  pthread_cond_signal (&readers->changed);
+  pthread_mutex_unlock (&readers->lock);
+}
+
+/* ---- reading ---- */
+
+/* The request is dealt with. FALSE: it took so long that another is the reader now, or was in any case. */
+static gboolean
+come_back (NfReaders *readers, gint64 now)
+{
+  Mine was = mine;
+
+  mine.word = 0;
+  if (was.word == 0)
+    return FALSE;
+  if ((was.word & STATE_MASK) == BUSY && !take (readers, was.word))
+    return FALSE;
+  mine.word = (was.word & ~(guint64)STATE_MASK) | READING;
+  if ((was.word & STATE_MASK) == BUSY && now - was.got > QUICK_NS)
+    readers->credit = CREDIT_SPENT;
+  return TRUE;
+}
+
+/* Another request is there already. */
+static gboolean
+has_more (int fd)
+{
+  struct pollfd poll_fd = { fd, POLLIN, 0 };
+
+  return poll (&poll_fd, 1, 0) > 0;
+}
+
+/* Whoever else wants this processor gets it: most often that is the caller whose next request is looked for. */
+static void
+spin (int fd, gint64 since)
+{
+  while (!has_more (fd) && now_ns () - since < SPIN_NS)
+    (void)sched_yield ();
+}
+
+/* Not what the caller goes on without. */
+static gboolean
+is_forget (const struct fuse_in_header *header)
+{
+  return header->opcode == FUSE_FORGET || header->opcode == FUSE_BATCH_FORGET;
+}
+
+/* Known to wait for a disk. */
+static gboolean
+is_slow (const struct fuse_in_header *header)
+{
+  return header->opcode == FUSE_FSYNC || header->opcode == FUSE_FSYNCDIR;
+}
+
+static void
+earn (NfReaders *readers, gboolean soon, gboolean more)
+{
+  if (soon && !more)
+    readers->credit = MIN (readers->credit + 1, CREDIT_MAX);
+  else if (readers->credit > 0)
+    readers->credit = MAX (readers->credit - (more ? 2 : 4), 0);
+}
+
+static void
+stay (NfReaders *readers, gint64 now)
+{
+  mine.word += TURN - READING + BUSY;
+  mine.got = now;
+  __atomic_store_n (&readers->word, mine.word, __ATOMIC_RELEASE);
+  __atomic_add_fetch (&readers->kept, 1, __ATOMIC_RELAXED);
+  if (!__atomic_load_n (&readers->watched, __ATOMIC_RELAXED))
+    ring (readers);
+}
+
+static void
+hand_over (NfReaders *readers)
+{
+  guint64 free = mine.word + TURN - READING + FREE;
+
+  mine.word = 0;
+  __atomic_store_n (&readers->word, free, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n (&readers->n_waiting, __ATOMIC_SEQ_CST) > 0)
+    ring (readers);
+}
+
+ssize_t
+nf_readers_read (NfReaders *readers, int fd, void *buf, gsize size)
+{
+  const struct fuse_in_header *header = buf;
+  gint64 since = now_ns ();
+
+  __atomic_store_n (&readers->last_done, since, __ATOMIC_RELAXED);
+  if (!come_back (readers, since))
+    {
+      stand_by (readers);
+      since = now_ns ();
+    }
+  gboolean spins = readers->spins && readers->credit >= CREDIT_ENOUGH;
+  if (spins)
+    spin (fd, since);
+  ssize_t n = read (fd, buf, size);
+  if (n < (ssize_t)sizeof *header)
+    return n; /* still the reader */
+
+  gint64 now = now_ns ();
+  since = MAX (since, __atomic_load_n (&readers->last_done, __ATOMIC_RELAXED));
+  if (!is_forget (header))
+    earn (readers, now - since <= (spins ? SPIN_NS : SOON_NS), has_more (fd));
+  if (readers->credit >= CREDIT_ENOUGH && !is_slow (header)
+      && __atomic_load_n (&readers->n_waiting, __ATOMIC_RELAXED) > 0)
+    stay (readers, now);
+  else
+    hand_over (readers);
+  return n;
+}
+
+void
+nf_readers_count (NfReaders *readers, guint64 *ret_kept, guint64 *ret_taken_over)
+{
+  *ret_kept = __atomic_load_n (&readers->kept, __ATOMIC_RELAXED);
+  *ret_taken_over = __atomic_load_n (&readers->taken_over, __ATOMIC_RELAXED);
+}

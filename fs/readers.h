@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <glib.h>
+#include <sys/types.h>
+
+/* Which of the session's workers reads the next request.
+ *
+ * A request costs two wake-ups of a sleeping processor, the worker's and then the caller's, which is more than most requests
+ * take. Against the first helps that one worker stays at it while a single caller asks one quick thing after another: it
+ * answers, and looks for the next for some microseconds before it sleeps. That helps only if no other worker sleeps in
+ * read(2) as well, whom the kernel would wake in any case.
+ *
+ * So one worker is the *reader*, and the others stand by. With a request in its hands it lets another be the reader, unless
+ * it expects to be back at once. Should it then be held up (a disk, a lock), one of those who stand by, the *watch*, sees
+ * that and takes over within NF_READERS_TAKE_OVER_MS.
+ *
+ * What it expects comes from what was: `credit` grows with each request that came soon after the one before and was
+ * quickly dealt with, and is gone with one that took long, or that had others behind it. */
+
+/* A request may lie for so long while the reader is held up by the one before. */
+#define NF_READERS_TAKE_OVER_MS 3
+
+typedef struct NfReaders NfReaders;
+
+NfReaders *nf_readers_new (void);
+/* When no worker is left. */
+void nf_readers_free (NfReaders *readers);
+
+/* For a worker: as read(2) of the session's descriptor. It is dealt with when the same thread calls this again. May wait,
+ * and be cancelled. */
+ssize_t nf_readers_read (NfReaders *readers, int fd, void *buf, gsize size);
+
+/* Requests whose worker stayed the reader, and those that were taken over. For status and tests. */
+void nf_readers_count (NfReaders *readers, guint64 *ret_kept, guint64 *ret_taken_over);
