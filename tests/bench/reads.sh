@@ -21,6 +21,14 @@ cold ()
   "$BENCH" cold "$there/$4" >/dev/null && "$BENCH" cold "$behind/$4" >/dev/null && "$BENCH" "$3" "$1/$4" "${@:5}"
 }
 
+# A file that has just come isn't read past the daemon yet.
+passed ()
+{
+  local before
+  before=$(field tokyo '{passthrough}{opens}')
+  head -c 1 "$there/large" >/dev/null && [ "$(field tokyo '{passthrough}{opens}')" -gt "$before" ]
+}
+
 # reads MODE SEQUENTIAL RANDOM COLD: the ratios to reach.
 reads ()
 {
@@ -48,6 +56,7 @@ PLACE=([native]=$behind [nearfs]=$there)
 
 case $(passthrough tokyo) in
   on)
+    wait_for 20 passed || fail 'the file is never read past the daemon'
     reads pass-through 0.95 0.95 0.95
     site_stop tokyo
     site_start tokyo -o nopassthrough
