@@ -216,7 +216,7 @@ nf_exec_end (NfExec *exec)
     {
       save_watermark (primary);
       nf_primary_checkpoint_soon (primary);
-      nf_broadcast_pump (primary->broadcast, NULL);
+      nf_primary_tell (primary, exec->site);
     }
   for (guint i = 0; exec->site && i < exec->n_invals; i++)
     host->invalidate (host->data, exec->share, &exec->invals[i]);

@@ -99,6 +99,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/primary-recover.c \
 	sync/primary-recover.h \
 	sync/primary-redo.c \
+	sync/primary-tell.c \
 	sync/primary-wait.c \
 	sync/primary.c \
 	sync/reads.c \

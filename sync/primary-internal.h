@@ -64,6 +64,8 @@ struct NfPrimary
   gint checkpointing;    /* atomic: a checkpoint is under way */
   gint unshared;         /* atomic: see nf_primary_is_unshared() */
   gint checkpoint_due;   /* atomic: its timer runs */
+  gint tell_due;         /* atomic: somebody tells the sites, or a timer runs for it */
+  gint64 told_ms;        /* atomic: when they were told last */
   gint64 room;     /* atomic: bytes that may be written before the free space is looked at again */
   guint64 trimmed; /* atomic: the op at which the journal was last trimmed */
 
@@ -261,6 +263,10 @@ void nf_primary_close_clean (NfPrimary *primary);
 void nf_primary_checkpoint_soon (NfPrimary *primary);
 guint64 nf_primary_get_meta (NfPrimary *primary, const char *key, guint64 otherwise);
 int nf_primary_set_meta (NfPrimary *primary, const char *key, guint64 value);
+
+/* ---- primary-tell.c ---- */
+/* There is something new for the other sites. SITE (may be NULL), whose call it was, gets it before this returns. */
+void nf_primary_tell (NfPrimary *primary, const char *site);
 
 /* ---- primary-wait.c ---- */
 NfWaits *nf_waits_new (NfPrimary *primary);

@@ -129,6 +129,7 @@ nf_primary_free (NfPrimary *primary)
 {
   nf_primary_check_cancel (primary);
   nf_life_end (primary->life); /* waits for the jobs that run */
+  nf_broadcast_pump (primary->broadcast, NULL);
   nf_waits_free (primary->waits);
   nf_grants_free (primary->grants);
   nf_primary_close_clean (primary);
