@@ -91,8 +91,8 @@ make (NfShare *share, guint64 mark)
 {
   gint64 time = 0;
 
-  nf_intents_begin (share->intents);
   int err = touch_sentinel (share, &time);
+  nf_intents_begin (share->intents, time);
   if (err == 0)
     err = nf_journal_sync (share->journal);
   if (err == 0 && syncfs (nf_tree_hidden_fd (share->tree)) != 0)
@@ -102,7 +102,7 @@ make (NfShare *share, guint64 mark)
     err = note_on_disk (share, mark, time);
   nf_host_point (share->host, "checkpoint-noted");
   if (err == 0)
-    err = nf_intents_end (share->intents, nf_index_last_fid (share->index));
+    err = nf_intents_end (share->intents);
   return err != 0 ? err : note_in_index (share, mark);
 }
 
@@ -134,14 +134,14 @@ make_copy (NfShare *share)
 {
   gint64 time = 0;
 
-  nf_intents_begin (share->intents);
   int err = touch_sentinel (share, &time);
+  nf_intents_begin (share->intents, time);
   if (err == 0)
     err = set_meta_u64 (share, "copy-time", (guint64)time);
   if (err == 0)
     err = nf_index_sync_after (share->index, tree_to_disk, share);
   nf_host_point (share->host, "checkpoint-noted");
-  return err != 0 ? err : nf_intents_end (share->intents, nf_index_last_fid (share->index));
+  return err != 0 ? err : nf_intents_end (share->intents);
 }
 
 int

@@ -15,14 +15,18 @@
 /* What a power cut leaves of a file that was written over is anybody's guess: new pages may be on the disk while neither
  * its times nor our journal's record of the write is. So neither says that its content may be another, and replicas would
  * differ for good. Before content that is on the disk is changed in its place for the first time since a checkpoint, its
- * fid is therefore brought to the disk. A file that is newer than the checkpoint needs none of it: its ctime is, too; nor
- * does what is appended, which nobody sees without the new size.
+ * fid is therefore brought to the disk. A file that was made since the checkpoint needs none of it: its ctime is newer, too;
+ * nor does what is appended, which nobody sees without the new size.
+ *
+ * That it was made since must hold even if a clock was set: its fid is above all that there were then, and its birth not
+ * before. (An old file that is adopted gets a new fid, and one made under a clock that ran ahead is born too late.)
  *
  * The file: a head of 4096 bytes, u32 generation from which on entries count, u32 check; then entries of 16 bytes, u64 fid,
  * u32 generation, u32 check, which are overwritten once nothing of them counts. All little-endian; the checks are the low
  * half of XXH64 of what stands before. A torn entry doesn't count, as its write hasn't begun then. */
 
 #define NAME "intents"
+#define NS_PER_S G_GINT64_CONSTANT (1000000000)
 #define HEAD_BYTES 4096
 #define ENTRY_BYTES 16
 /* There from the beginning, so that an entry is one block's write and fits on a full disk. */
@@ -31,12 +35,15 @@
 struct NfIntents
 {
   int fd;
+  NfIndex *index;       /* not ours */
   pthread_mutex_t lock; /* guards what follows */
   GHashTable *noted;    /* fid → generation, a pointer; owning its keys */
   guint32 generation;   /* of what is noted now */
   guint32 from;         /* generations that count */
   gsize n_entries;      /* in the file, counting or not */
-  NfFid last;           /* of the last checkpoint: later ones are newer; 0: none yet */
+  NfFid last;           /* that there was at the last checkpoint, or when this life began */
+  gint64 since;         /* when that was, ns */
+  gint64 next_since;    /* the same of the checkpoint that is under way */
   gboolean held;
 };
 
@@ -126,8 +133,21 @@ prepare (NfIntents *intents)
   return err == 0 ? write_head (intents) : err;
 }
 
+/* What is made from now on is newer than the last checkpoint. */
+static int
+begin_life (NfIntents *intents)
+{
+  struct stat st;
+
+  if (futimens (intents->fd, NULL) != 0 || fstat (intents->fd, &st) != 0)
+    return -errno;
+  intents->since = st.st_ctim.tv_sec * NS_PER_S + st.st_ctim.tv_nsec;
+  intents->last = MAX (nf_index_last_fid (intents->index), NF_FID_ROOT);
+  return 0;
+}
+
 NfIntents *
-nf_intents_open (int dir_fd)
+nf_intents_open (int dir_fd, NfIndex *index)
 {
   int fd = openat (dir_fd, NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
   struct stat st;
@@ -136,6 +156,7 @@ nf_intents_open (int dir_fd)
     return NULL;
   NfIntents *intents = g_new0 (NfIntents, 1);
   intents->fd = fd;
+  intents->index = index;
   pthread_mutex_init (&intents->lock, NULL);
   intents->noted = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   intents->from = intents->generation = 1;
@@ -144,6 +165,8 @@ nf_intents_open (int dir_fd)
     read_all (intents, (gsize)st.st_size);
   if (err == 0 && st.st_size < PREPARED_BYTES)
     err = prepare (intents);
+  if (err == 0)
+    err = begin_life (intents);
   if (err == 0 && g_hash_table_size (intents->noted) == 0)
     intents->n_entries = 0;
   intents->generation++; /* another life's data may be on the disk by now, or not */
@@ -184,15 +207,28 @@ append (NfIntents *intents, NfFid fid)
   return 0;
 }
 
+/* Made since the last checkpoint. */
+static gboolean
+is_new (NfIntents *intents, NfFid fid)
+{
+  NfObject object;
+
+  pthread_mutex_lock (&intents->lock);
+  NfFid last = intents->last;
+  gint64 since = intents->since;
+  pthread_mutex_unlock (&intents->lock);
+  return fid > last && nf_index_get (intents->index, fid, &object) && object.ident.btime >= since;
+}
+
 int
 nf_intents_note (NfIntents *intents, NfFid fid)
 {
   int err = 0;
 
+  if (is_new (intents, fid))
+    return 0;
   pthread_mutex_lock (&intents->lock);
-  gboolean is_new = intents->last != 0 && fid > intents->last;
-  if (!is_new
-      && GPOINTER_TO_UINT (g_hash_table_lookup (intents->noted, &fid)) != intents->generation)
+  if (GPOINTER_TO_UINT (g_hash_table_lookup (intents->noted, &fid)) != intents->generation)
     err = append (intents, fid);
   pthread_mutex_unlock (&intents->lock);
   return err;
@@ -201,10 +237,11 @@ nf_intents_note (NfIntents *intents, NfFid fid)
 /* ---- checkpoints ---- */
 
 void
-nf_intents_begin (NfIntents *intents)
+nf_intents_begin (NfIntents *intents, gint64 time)
 {
   pthread_mutex_lock (&intents->lock);
   intents->generation++;
+  intents->next_since = time;
   pthread_mutex_unlock (&intents->lock);
 }
 
@@ -226,8 +263,9 @@ is_over (gpointer key, gpointer value, gpointer data)
 }
 
 static int
-forget (NfIntents *intents, NfFid last)
+forget (NfIntents *intents)
 {
+  NfFid last = nf_index_last_fid (intents->index);
   guint32 before = intents->from;
   int err = 0;
 
@@ -241,16 +279,17 @@ forget (NfIntents *intents, NfFid last)
     }
   (void)g_hash_table_foreach_remove (intents->noted, is_over, intents);
   intents->last = last;
+  intents->since = intents->next_since;
   if (g_hash_table_size (intents->noted) == 0)
     intents->n_entries = 0;
   return 0;
 }
 
 int
-nf_intents_end (NfIntents *intents, NfFid last)
+nf_intents_end (NfIntents *intents)
 {
   pthread_mutex_lock (&intents->lock);
-  int err = intents->held ? 0 : forget (intents, last);
+  int err = intents->held ? 0 : forget (intents);
   pthread_mutex_unlock (&intents->lock);
   return err;
 }

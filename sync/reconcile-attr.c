@@ -143,13 +143,14 @@ write_content (NfReplica *replica, NfFid fid, int fd, NfSlice data)
   struct stat st;
   int err = nf_reconcile_keep_copy (replica, fid);
 
-  if (err == 0)
+  if (err == 0 && fstat (fd, &st) != 0)
+    err = -errno;
+  if (err == 0 && st.st_size > 0)
     err = nf_intents_note (replica->share->intents, fid);
   if (err == 0)
     err = nf_dirty_whole (replica->share, fid); /* until it is whole */
-
-  if (err != 0 || fstat (fd, &st) != 0)
-    return err != 0 ? err : -errno;
+  if (err != 0)
+    return err;
   NfAttr attr = { .fid = fid,
                   .mtime = (gint64)st.st_mtim.tv_sec * G_GINT64_CONSTANT (1000000000)
                            + st.st_mtim.tv_nsec };

@@ -78,7 +78,7 @@ open_store (NfShare *share, const GError *damage, GError **error)
     return FALSE;
   share->index = nf_tree_index (share->tree);
   share->reserve = nf_reserve_new (nf_tree_hidden_fd (share->tree));
-  share->intents = nf_intents_open (nf_tree_hidden_fd (share->tree));
+  share->intents = nf_intents_open (nf_tree_hidden_fd (share->tree), share->index);
   if (!share->intents)
     {
       g_set_error (error, G_FILE_ERROR, g_file_error_from_errno (errno),

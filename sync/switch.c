@@ -262,7 +262,8 @@ mark_half_done (Switch *sw)
 static int
 switch_in_place (Switch *sw)
 {
-  int err = nf_intents_note (sw->replica->share->intents, sw->transfer->fid);
+  int err
+      = sw->st.st_size > 0 ? nf_intents_note (sw->replica->share->intents, sw->transfer->fid) : 0;
 
   if (err == 0)
     err = mark_half_done (sw);
