@@ -200,6 +200,7 @@ enum
 enum
 {
   NF_LIST_NO_CONTENT = 1, /* small files come without theirs, and it isn't in the digest */
+  NF_LIST_ALL_NEW = 2,    /* nothing of it is here: not so small ones come with theirs, too */
 };
 
 /* LOCK's `how`, and what its answer's `value` says. */

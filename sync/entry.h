@@ -5,9 +5,11 @@
 
 /* A directory's entry as sites tell each other of it, and what they compare before one lists a directory to the other. */
 
-/* Content of files up to this size goes with a listing, … */
+/* Content of files up to this size goes with a listing; where the other site has none of them, up to the next. Else what
+ * is larger is fetched by itself, which is three round trips through staging for each. */
 #define NF_ENTRY_INLINE 8192
-/* … and of files up to this one into a digest. */
+#define NF_ENTRY_INLINE_NEW 65536
+/* And of files up to this one it goes into a digest. */
 #define NF_ENTRY_DIGESTED 65536
 
 /* What an entry's slices point into. */

@@ -196,6 +196,24 @@ nf_heal_stop (NfHeal *heal)
     }
 }
 
+static gboolean
+note_entry (NfSlice name, const NfAttr *attr, const NfIdent *ident, guint64 cookie, gpointer data)
+{
+  gboolean *empty = data;
+
+  (void)name, (void)attr, (void)ident, (void)cookie;
+  *empty = FALSE;
+  return FALSE;
+}
+
+static gboolean
+is_empty_here (NfReplica *replica, NfFid dir)
+{
+  gboolean empty = TRUE;
+
+  return nf_tree_readdir (replica->share->tree, dir, 0, FALSE, note_entry, &empty) == 0 && empty;
+}
+
 /* FALSE: nothing can be sent now. */
 static gboolean
 list (NfHeal *heal, NfFid fid)
@@ -219,6 +237,7 @@ list (NfHeal *heal, NfFid fid)
   msg.list.share = replica->share->conf.id;
   msg.list.id = job->id;
   msg.list.fid = fid;
+  msg.list.flags = S_ISDIR (object.mode) && is_empty_here (replica, fid) ? NF_LIST_ALL_NEW : 0;
   if (nf_replica_send (replica, TRUE, &msg))
     return TRUE;
   end_job (heal, job);

@@ -24,7 +24,9 @@
 static gsize
 content_max (const NfServeJob *job)
 {
-  return job->wanted != 0 ? NF_ENTRY_DIGESTED : NF_ENTRY_INLINE;
+  if (job->wanted != 0)
+    return NF_ENTRY_DIGESTED;
+  return job->flags & NF_LIST_ALL_NEW ? NF_ENTRY_INLINE_NEW : NF_ENTRY_INLINE;
 }
 
 static gboolean

@@ -168,6 +168,41 @@ list_with (guint64 id, guint8 flags, guint64 digest)
   return sum == 0 ? 0 : nf_entry_digest_value (sum);
 }
 
+static gboolean
+comes_with_content (guint64 id, guint8 flags, const char *name)
+{
+  NfMsg msg = { .type = NF_MSG_LIST, .list = { SHARE, id, ROOT, flags, 0 } };
+  NfDirEntry entry;
+
+  nf_sim_send (world->sim, "b", "a", TRUE, &msg);
+  g_autoptr (NfMsg) listed = expect (world, NF_MSG_LISTED);
+  NfReader reader = nf_reader (listed->listed.entries);
+  while (nf_dir_entry_decode (&reader, &entry))
+    if (nf_slice_equal (entry.name, nf_slice_str (name)))
+      return entry.has_data == 1 && entry.data.len == entry.attr.size;
+  cr_assert_fail ("%s isn't listed", name);
+  return FALSE;
+}
+
+Test (serve, who_has_nothing_yet_gets_larger_files_with_the_listing)
+{
+  g_autofree guint8 *data = g_malloc0 (65537);
+  NfFid file;
+
+  cr_assert_eq (do_create (world, ROOT, "small", 0644, 0, &file), 0);
+  cr_assert_eq (do_write (world, file, 0, 0, data, 8192), 0);
+  cr_assert_eq (do_create (world, ROOT, "middle", 0644, 0, &file), 0);
+  cr_assert_eq (do_write (world, file, 0, 0, data, 65536), 0);
+  cr_assert_eq (do_create (world, ROOT, "large", 0644, 0, &file), 0);
+  cr_assert_eq (do_write (world, file, 0, 0, data, 65537), 0);
+  nf_sim_connect (world->sim, "a", "b");
+  cr_assert (comes_with_content (1, 0, "small"));
+  cr_assert_not (comes_with_content (2, 0, "middle"));
+  cr_assert (comes_with_content (3, NF_LIST_ALL_NEW, "middle"));
+  cr_assert_not (comes_with_content (4, NF_LIST_ALL_NEW, "large"));
+  cr_assert_not (comes_with_content (5, NF_LIST_ALL_NEW | NF_LIST_NO_CONTENT, "middle"));
+}
+
 Test (serve, what_the_digest_says_already_is_not_listed)
 {
   guint8 data[100] = { 1 };
