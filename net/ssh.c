@@ -19,9 +19,14 @@
  * - Its receive window stays at 1.28 MB, which is all that can be under way on a long path;
  *   asking for more in one read
  *   makes it larger. Done for bulk only.
- *   Later versions have larger windows of their own, and there it does no harm. */
+ *   Later versions have larger windows of their own, and there it does no harm.
+ * - Whatever is asked of it polls the socket, so nothing is asked in vain: each message is a wake-up of
+ *   its own, and a poll costs as much as the message. */
 
 #define DISPATCH_TURNS 64
+/* What the command prints is of interest when it ends. Until then it must only be kept from filling the
+ * window. */
+#define TEXT_EACH 64
 #define WRITE_MAX (128 * 1024)
 #define BULK_WINDOW (4 * 1024 * 1024)
 
@@ -41,7 +46,8 @@ typedef struct
   guint n_lanes;
   gboolean bulk;
   gboolean broken;
-  gboolean more; /* the last round of reads brought something */
+  gboolean more; /* there may be something that no poll() will tell of */
+  guint dispatched;
   Lane lanes[NF_LANES_MAX];
   /* What a read of a whole window brought beyond what was asked for; of bulk sessions. */
   guint8 *big;
@@ -98,9 +104,11 @@ ssh_dispatch (NfTransport *transport, const struct pollfd *fds, guint n_fds, GEr
       if (poll (&left, 1, 0) <= 0)
         break;
     }
-  for (guint i = 0; i < self->n_lanes; i++)
+  for (guint i = 0; i < self->n_lanes && self->dispatched % TEXT_EACH == 0; i++)
     read_text (&self->lanes[i]);
-  self->more = TRUE;
+  self->dispatched++;
+  /* Each lane is read now until nothing is left, which may bring something for one before it. */
+  self->more = self->n_lanes > 1;
   return TRUE;
 }
 
@@ -164,7 +172,7 @@ ssh_read (NfTransport *transport, guint index, void *buffer, gsize size)
     n = ssh_channel_read_nonblocking (lane->channel, buffer, (guint32)size, 0);
   if (n <= 0)
     return ended (self, lane, n);
-  self->more = TRUE;
+  self->more |= self->n_lanes > 1;
   lane->since_grown += (guint32)n;
   return n;
 }
