@@ -258,6 +258,18 @@ sync_once (NfJournal *journal)
   pthread_cond_broadcast (&journal->sync_cond);
 }
 
+void
+nf_journal_sync_begin (NfJournal *journal)
+{
+  pthread_mutex_lock (&journal->lock);
+  NfJournalSegment *segment = nf_segment_ref (nf_journal_last_segment (journal));
+  gboolean dirty = segment->dirty;
+  pthread_mutex_unlock (&journal->lock);
+  if (dirty)
+    (void)sync_file_range (segment->fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* the sync itself tells */
+  nf_segment_unref (segment);
+}
+
 int
 nf_journal_sync (NfJournal *journal)
 {

@@ -33,6 +33,8 @@ int nf_journal_append (NfJournal *journal, NfRecord *record, NfPosition *ret_pos
 int nf_journal_append_bytes (NfJournal *journal, NfSlice bytes, NfPosition *ret_position);
 /* Makes all that was appended durable. Group commit: concurrent callers share one fdatasync. */
 int nf_journal_sync (NfJournal *journal);
+/* The disk may begin with it: for who has something else to bring there first, so that both go by one of its commits. */
+void nf_journal_sync_begin (NfJournal *journal);
 /* Of a journal that isn't open: gives it the name NAME.damaged, instead of one that has it. 0 or -errno. */
 int nf_journal_set_aside (int parent_fd, const char *name);
 /* Removes all of a journal that isn't open. 0 or -errno. */

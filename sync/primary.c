@@ -147,6 +147,7 @@ nf_primary_sync (NfPrimary *primary, NfFid fid, gboolean datasync)
 
   if (fd < 0)
     fd = nf_tree_open_fid (share->tree, fid, O_RDONLY);
+  nf_journal_sync_begin (share->journal);
   if (fd >= 0)
     {
       int rc = datasync ? fdatasync (fd) : fsync (fd);
