@@ -56,6 +56,8 @@ struct NfGrants
 };
 
 NfGrantsSite *nf_grants_site (NfGrants *grants, const char *name);
+/* May SITE have LOCK at all? Ranges are locked for writing by who may write; flock() asks for no right, here as on a disk. */
+gboolean nf_grants_may_have (NfGrants *grants, const char *site, const NfLock *lock);
 void nf_grants_send (NfGrants *grants, const char *site, NfMsg *msg);
 void nf_grants_answer (NfGrants *grants, const char *site, guint64 reqid, int status,
                        guint64 value);

@@ -236,7 +236,7 @@ replace (NfGrants *grants, NfGrantsSite *site, guint64 session, GArray *due)
 }
 
 static gboolean
-collect (NfGrantsSite *site, NfSlice data)
+collect (NfGrants *grants, NfGrantsSite *site, NfSlice data)
 {
   NfReader reader = nf_reader (data);
   NfLock lock;
@@ -246,7 +246,8 @@ collect (NfGrantsSite *site, NfSlice data)
       if (site->incoming->len >= NF_LOCKS_SITE_MAX)
         return FALSE;
       lock.site = site->name;
-      g_array_append_val (site->incoming, lock);
+      if (nf_grants_may_have (grants, site->name, &lock))
+        g_array_append_val (site->incoming, lock);
     }
   return nf_reader_done (&reader);
 }
@@ -260,7 +261,7 @@ nf_grants_restore (NfGrants *grants, const char *name, const NfMsg *msg)
   NfGrantsSite *site = nf_grants_site (grants, name);
   if (!site->incoming)
     site->incoming = g_array_new (FALSE, FALSE, sizeof (NfLock));
-  gboolean fine = collect (site, msg->locks.locks);
+  gboolean fine = collect (grants, site, msg->locks.locks);
   if (!fine)
     g_array_set_size (site->incoming, 0); /* as if it had none */
   if (msg->locks.flags & NF_LOCKS_LAST)
@@ -288,7 +289,7 @@ nf_grants_returned (NfGrants *grants, const char *name, const NfMsg *call)
     {
       g_hash_table_remove (grants->alone, &fid);
       while (nf_lock_decode (&reader, &lock))
-        if (lock.fid == fid && lock.kind != NF_LOCK_ALL)
+        if (lock.fid == fid && lock.kind != NF_LOCK_ALL && nf_grants_may_have (grants, site, &lock))
           {
             lock.site = site;
             (void)nf_lock_table_restore (grants->table, &lock); /* nobody else has any */

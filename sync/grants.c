@@ -371,6 +371,24 @@ is_valid (const NfMsg *call)
          && call->lock.end <= G_MAXINT64;
 }
 
+gboolean
+nf_grants_may_have (NfGrants *grants, const char *site, const NfLock *lock)
+{
+  const NfShareConf *conf = &grants->primary->share->conf;
+
+  return lock->kind != NF_LOCK_RANGE || lock->type != NF_LOCK_WRITE || !conf->may_write
+         || conf->may_write (conf->policy, site);
+}
+
+/* To test takes no right. */
+static gboolean
+may_ask (NfGrants *grants, const char *site, const NfMsg *call)
+{
+  const NfLock lock = { .kind = call->lock.kind, .type = call->lock.type };
+
+  return call->lock.how == NF_LOCK_TEST || nf_grants_may_have (grants, site, &lock);
+}
+
 void
 nf_grants_call (NfGrants *grants, const NfMsg *call, NfCallDone done, gpointer data,
                 guint64 *ret_id)
@@ -460,6 +478,8 @@ nf_grants_take (NfGrants *grants, const char *name, const NfMsg *call)
   const char *site = nf_grants_site (grants, name)->name;
   if (!is_valid (call) || reqid == 0)
     nf_grants_answer (grants, site, reqid, -EINVAL, 0);
+  else if (!may_ask (grants, site, call))
+    nf_grants_answer (grants, site, reqid, -EROFS, 0);
   else
     {
       (void)forget_request (grants, site, reqid);

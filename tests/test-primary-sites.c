@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "sync/lock-wire.h"
 #include "tests/primary-help.h"
 
 /* What a primary does with the messages of other sites: "b", which the test plays. */
@@ -217,6 +218,53 @@ Test (sites, rights_and_epochs_are_checked)
   nf_sim_run (world->sim, 10);
   const NfMsg *refused = nf_sim_site (world->sim, "c")->inbox->pdata[0];
   cr_assert_eq (nf_status_to_errno (refused->answer.status), EROFS);
+}
+
+/* As C, which may only read. */
+static int
+ask_lock (NfFid fid, guint64 reqid, guint8 kind, guint8 type, guint8 how)
+{
+  NfMsg call = { .type = NF_MSG_LOCK,
+                 .lock = { fid, 1, kind, type, how, 0, kind == NF_LOCK_RANGE ? 9 : 0 } };
+  GPtrArray *inbox = nf_sim_site (world->sim, "c")->inbox;
+  guint before = inbox->len;
+
+  call.head = (NfCallHead){
+    .share = SHARE, .epoch = world->a->share->epoch, .reqid = reqid, .session = 7
+  };
+  nf_sim_send (world->sim, "c", "a", FALSE, &call);
+  nf_sim_run (world->sim, 10);
+  cr_assert_eq (inbox->len, before + 1);
+  const NfMsg *answer = inbox->pdata[before];
+  cr_assert_eq (answer->type, NF_MSG_ANSWER);
+  return -nf_status_to_errno (answer->answer.status);
+}
+
+Test (sites, who_may_only_read_locks_no_range_for_writing)
+{
+  NfMsg locks = { .type = NF_MSG_LOCKS, .locks = { SHARE, 7, NF_LOCKS_LAST, NF_SLICE_NONE } };
+  const NfLock claimed = { .kind = NF_LOCK_RANGE, .type = NF_LOCK_WRITE, .owner = 3, .end = 9 };
+  g_auto (NfBuf) buf = NF_BUF_INIT;
+  NfFid file;
+
+  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
+  NfLock said = claimed;
+  said.fid = file;
+  nf_lock_encode (&said, &buf);
+  locks.locks.locks = nf_buf_slice (&buf);
+  (void)nf_sim_site (world->sim, "c");
+  nf_sim_connect (world->sim, "a", "c");
+  nf_sim_send (world->sim, "c", "a", FALSE, &locks); /* that it has one already */
+  nf_sim_run (world->sim, 10);
+  cr_assert_eq (ask_lock (file, 5, NF_LOCK_RANGE, NF_LOCK_WRITE, NF_LOCK_TRY), -EROFS);
+  cr_assert_eq (ask_lock (file, 6, NF_LOCK_RANGE, NF_LOCK_WRITE, NF_LOCK_TEST), 0);
+  NfMsg ours = { .type = NF_MSG_LOCK,
+                 .lock = { file, 1, NF_LOCK_RANGE, NF_LOCK_WRITE, NF_LOCK_TRY, 0, 9 } };
+  cr_assert_eq (do_call (world, &ours), 0, "nobody has it");
+  ours.lock.type = NF_LOCK_NONE;
+  cr_assert_eq (do_call (world, &ours), 0);
+  cr_assert_eq (ask_lock (file, 7, NF_LOCK_RANGE, NF_LOCK_READ, NF_LOCK_TRY), 0);
+  cr_assert_eq (ask_lock (file, 8, NF_LOCK_FLOCK, NF_LOCK_WRITE, NF_LOCK_TRY), 0);
 }
 
 Test (sites, the_hidden_directories_arent_objects)
