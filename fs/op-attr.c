@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "fs/request.h"
+#include "sync/times.h"
 
 #include <errno.h>
 #include <string.h>
@@ -42,12 +43,6 @@ op_getattr (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
   call.getattr.fid = request->fid;
   nf_request_call (request, &call, reply_getattr);
-}
-
-static gint64
-ns_of (struct timespec ts)
-{
-  return (gint64)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
 /* As a local chown(2) and truncate(2) do: ownership takes the special bits from everybody, content
@@ -135,8 +130,8 @@ op_setattr (fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct 
     .uid = st->st_uid,
     .gid = st->st_gid,
     .size = (guint64)st->st_size,
-    .atime = ns_of (st->st_atim),
-    .mtime = ns_of (st->st_mtim),
+    .atime = nf_time_ns (st->st_atim),
+    .mtime = nf_time_ns (st->st_mtim),
   };
   nf_request_call (request, &call, nf_reply_attr);
 }

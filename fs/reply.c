@@ -3,6 +3,7 @@
 
 #include "fs/open-mode.h"
 #include "fs/request.h"
+#include "sync/times.h"
 
 #include <errno.h>
 #include <string.h>
@@ -20,21 +21,6 @@
 /* stdio's and cp's buffers follow it: each write is a request. */
 #define BLKSIZE (128 * 1024)
 
-#define NS_PER_S 1000000000
-
-static struct timespec
-timespec_of (gint64 ns)
-{
-  struct timespec ts = { .tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S };
-
-  if (ts.tv_nsec < 0)
-    {
-      ts.tv_sec--;
-      ts.tv_nsec += NS_PER_S;
-    }
-  return ts;
-}
-
 void
 nf_reply_stat (NfMount *mount, const NfVolume *volume, const NfAttr *attr, struct stat *ret_st)
 {
@@ -48,9 +34,9 @@ nf_reply_stat (NfMount *mount, const NfVolume *volume, const NfAttr *attr, struc
   ret_st->st_size = (off_t)attr->size;
   ret_st->st_blksize = BLKSIZE;
   ret_st->st_blocks = (blkcnt_t)attr->blocks;
-  ret_st->st_atim = timespec_of (attr->atime);
-  ret_st->st_mtim = timespec_of (attr->mtime);
-  ret_st->st_ctim = timespec_of (attr->ctime);
+  ret_st->st_atim = nf_time_spec (attr->atime);
+  ret_st->st_mtim = nf_time_spec (attr->mtime);
+  ret_st->st_ctim = nf_time_spec (attr->ctime);
 }
 
 gdouble

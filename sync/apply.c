@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "sync/intents.h"
+#include "sync/times.h"
 
 /* One record on the tree. Ops are assignments, so that each function here asks what is, and changes it to what the
  * record says, whether the tree is older or newer than the op: a redo goes over ops that were applied already. */
@@ -152,7 +153,7 @@ nf_apply_range (int fd, NfRangeKind range, guint64 offset, guint64 length, NfSli
 static gint64
 mtime_of (const struct stat *st)
 {
-  return (gint64)st->st_mtim.tv_sec * G_GINT64_CONSTANT (1000000000) + st->st_mtim.tv_nsec;
+  return nf_time_ns (st->st_mtim);
 }
 
 static int

@@ -11,10 +11,10 @@
 #include <unistd.h>
 
 #include "sync/intents.h"
+#include "sync/times.h"
 
 #define SENTINEL "sentinel"
 #define NOTE "checkpoint"
-#define NS_PER_S G_GINT64_CONSTANT (1000000000)
 
 /* 0 or -errno. */
 static int
@@ -30,7 +30,7 @@ touch_sentinel (NfShare *share, gint64 *ret_ctime)
   if (futimens (fd, NULL) != 0 || fstat (fd, &st) != 0)
     err = -errno;
   else
-    *ret_ctime = st.st_ctim.tv_sec * NS_PER_S + st.st_ctim.tv_nsec;
+    *ret_ctime = nf_time_ns (st.st_ctim);
   (void)close (fd);
   return err;
 }

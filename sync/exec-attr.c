@@ -10,6 +10,7 @@
 
 #include "sync/creds.h"
 #include "sync/intents.h"
+#include "sync/times.h"
 
 /* SETATTR: size, owner, mode, times; whatever of them one call sets. The kernel judges each with the caller's
  * credentials. What came out otherwise than recorded (set-id bits that a chown clears, times that the filesystem
@@ -150,11 +151,11 @@ call_utimens (const Setting *setting)
   struct timespec times[2] = { { 0, UTIME_OMIT }, { 0, UTIME_OMIT } };
 
   if (setting->mask & NF_SET_ATIME)
-    times[0] = nf_exec_timespec (setting->want.atime);
+    times[0] = nf_time_spec (setting->want.atime);
   else if (setting->mask & NF_SET_ATIME_NOW)
     times[0].tv_nsec = UTIME_NOW;
   if (setting->mask & NF_SET_MTIME)
-    times[1] = nf_exec_timespec (setting->want.mtime);
+    times[1] = nf_time_spec (setting->want.mtime);
   else if (setting->mask & NF_SET_MTIME_NOW)
     times[1].tv_nsec = UTIME_NOW;
   return utimensat (setting->fd, "", times, AT_EMPTY_PATH) == 0 ? 0 : -errno;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "sync/creds.h"
+#include "sync/times.h"
 
 /* What several changes need: finding, paths, attributes and their corrections, descriptors and who may write. */
 
@@ -141,21 +142,6 @@ nf_exec_path_in (NfExec *exec, NfFid parent, NfSlice name)
 
 /* ---- attributes ---- */
 
-struct timespec
-nf_exec_timespec (gint64 ns)
-{
-  const gint64 second = G_GINT64_CONSTANT (1000000000);
-  gint64 seconds = ns / second;
-  gint64 rest = ns % second;
-
-  if (rest < 0)
-    {
-      seconds--;
-      rest += second;
-    }
-  return (struct timespec){ .tv_sec = seconds, .tv_nsec = rest };
-}
-
 NfProcPath
 nf_exec_proc_path (int fd)
 {
@@ -171,9 +157,9 @@ nf_exec_set_times (int fd, gint64 atime, gint64 mtime)
   struct timespec times[2] = { { 0, UTIME_OMIT }, { 0, UTIME_OMIT } };
 
   if (atime != G_MININT64)
-    times[0] = nf_exec_timespec (atime);
+    times[0] = nf_time_spec (atime);
   if (mtime != G_MININT64)
-    times[1] = nf_exec_timespec (mtime);
+    times[1] = nf_time_spec (mtime);
   return utimensat (fd, "", times, AT_EMPTY_PATH) == 0 ? 0 : -errno;
 }
 
@@ -188,12 +174,6 @@ nf_exec_mtime (const NfExec *exec, gint64 present)
   return exec->time;
 }
 
-static gint64
-to_ns (struct timespec time)
-{
-  return time.tv_sec * G_GINT64_CONSTANT (1000000000) + time.tv_nsec;
-}
-
 void
 nf_exec_attr (const struct stat *st, NfFid fid, NfAttr *ret_attr)
 {
@@ -206,9 +186,9 @@ nf_exec_attr (const struct stat *st, NfFid fid, NfAttr *ret_attr)
     .rdev = st->st_rdev,
     .size = (guint64)st->st_size,
     .blocks = (guint64)st->st_blocks,
-    .atime = to_ns (st->st_atim),
-    .mtime = to_ns (st->st_mtim),
-    .ctime = to_ns (st->st_ctim),
+    .atime = nf_time_ns (st->st_atim),
+    .mtime = nf_time_ns (st->st_mtim),
+    .ctime = nf_time_ns (st->st_ctim),
   };
 }
 

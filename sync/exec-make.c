@@ -11,6 +11,7 @@
 #include "sync/creds.h"
 #include "sync/sole.h"
 #include "sync/tree-private.h"
+#include "sync/times.h"
 
 /* New objects: CREATE, MKDIR, MKNOD, SYMLINK.
  *
@@ -164,7 +165,7 @@ unmake (const Making *making)
 static int
 settle (NfExec *exec, Making *making)
 {
-  struct timespec time = nf_exec_timespec (exec->time);
+  struct timespec time = nf_time_spec (exec->time);
   struct timespec times[2] = { time, time };
   int rc;
 

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "sync/intents.h"
+#include "sync/times.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +27,6 @@
  * half of XXH64 of what stands before. A torn entry doesn't count, as its write hasn't begun then. */
 
 #define NAME "intents"
-#define NS_PER_S G_GINT64_CONSTANT (1000000000)
 #define HEAD_BYTES 4096
 #define ENTRY_BYTES 16
 /* There from the beginning, so that an entry is one block's write and fits on a full disk. */
@@ -141,7 +141,7 @@ begin_life (NfIntents *intents)
 
   if (futimens (intents->fd, NULL) != 0 || fstat (intents->fd, &st) != 0)
     return -errno;
-  intents->since = st.st_ctim.tv_sec * NS_PER_S + st.st_ctim.tv_nsec;
+  intents->since = nf_time_ns (st.st_ctim);
   intents->last = MAX (nf_index_last_fid (intents->index), NF_FID_ROOT);
   return 0;
 }

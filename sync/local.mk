@@ -146,6 +146,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/strand.h \
 	sync/switch.c \
 	sync/transfer-internal.h \
+	sync/times.h \
 	sync/told.c \
 	sync/told.h \
 	sync/transfer.c \

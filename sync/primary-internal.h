@@ -168,7 +168,6 @@ void nf_exec_put_mtime (NfExec *exec, int fd, NfFid fid, gint64 mtime);
 void nf_exec_say_mtime (NfExec *exec, int fd, NfFid fid);
 /* Attributes in MASK are said before the next change. */
 void nf_exec_say_late (NfExec *exec, NfFid fid, guint32 mask);
-struct timespec nf_exec_timespec (gint64 ns);
 /* The mtime that a write gets: the origin's clock where that is near ours and doesn't run backwards. */
 gint64 nf_exec_mtime (const NfExec *exec, gint64 present);
 void nf_exec_attr (const struct stat *st, NfFid fid, NfAttr *ret_attr);

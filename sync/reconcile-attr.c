@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "sync/intents.h"
+#include "sync/times.h"
 
 int
 nf_reconcile_attr (NfReplica *replica, NfFid fid, const NfDirEntry *entry, gboolean *ret_changed)
@@ -151,9 +152,7 @@ write_content (NfReplica *replica, NfFid fid, int fd, NfSlice data)
     err = nf_dirty_whole (replica->share, fid); /* until it is whole */
   if (err != 0)
     return err;
-  NfAttr attr = { .fid = fid,
-                  .mtime = (gint64)st.st_mtim.tv_sec * G_GINT64_CONSTANT (1000000000)
-                           + st.st_mtim.tv_nsec };
+  const NfAttr attr = { .fid = fid, .mtime = nf_time_ns (st.st_mtim) };
   err = nf_apply_write (fd, 0, data);
   if (err == 0 && ftruncate (fd, (off_t)data.len) != 0)
     err = -errno;

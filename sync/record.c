@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "sync/record.h"
+#include "sync/times.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -294,16 +295,11 @@ describe_names (const NfRecord *record, GString *line)
 static void
 append_time (GString *line, const char *what, gint64 time_ns)
 {
-  gint64 seconds = time_ns / G_GINT64_CONSTANT (1000000000);
-  gint64 rest = time_ns % G_GINT64_CONSTANT (1000000000);
+  const struct timespec spec = nf_time_spec (time_ns);
+  gint64 seconds = spec.tv_sec, rest = spec.tv_nsec;
   g_autoptr (GDateTime) date = NULL;
   g_autofree char *text = NULL;
 
-  if (rest < 0)
-    {
-      rest += G_GINT64_CONSTANT (1000000000);
-      seconds--;
-    }
   date = g_date_time_new_from_unix_utc (seconds);
   text = date == NULL ? g_strdup_printf ("@%" G_GINT64_FORMAT, seconds)
                       : g_date_time_format (date, "%Y-%m-%dT%H:%M:%S");

@@ -12,6 +12,7 @@
 #include "sync/claims.h"
 #include "sync/primary-internal.h"
 #include "sync/sole.h"
+#include "sync/times.h"
 
 /* What this site's own mount asks for: at a replica served from the tree where that can be, else by the primary. */
 
@@ -290,9 +291,7 @@ is_at_rest (NfShare *share, int fd)
 
   if (fstat (fd, &st) != 0 || !S_ISREG (st.st_mode) || (!share->primary && st.st_nlink != 1))
     return FALSE;
-  gint64 changed_ns
-      = (gint64)st.st_ctim.tv_sec * G_GINT64_CONSTANT (1000000000) + st.st_ctim.tv_nsec;
-  return now_ns - changed_ns >= NF_PASS_QUIET_MS * G_GINT64_CONSTANT (1000000);
+  return now_ns - nf_time_ns (st.st_ctim) >= NF_PASS_QUIET_MS * G_GINT64_CONSTANT (1000000);
 }
 
 int

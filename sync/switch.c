@@ -4,6 +4,7 @@
 #include "sync/reconcile.h"
 #include "sync/replica-internal.h"
 #include "sync/intents.h"
+#include "sync/times.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -43,8 +44,7 @@ find_attributes (Switch *sw)
   gboolean keep_mtime = nf_replica_stamp (sw->replica, transfer->fid)->attr >= sw->seq;
 
   sw->size = known > 0 ? transfer->attr.size : (guint64)sw->st.st_size;
-  sw->mtime
-      = (gint64)sw->st.st_mtim.tv_sec * G_GINT64_CONSTANT (1000000000) + sw->st.st_mtim.tv_nsec;
+  sw->mtime = nf_time_ns (sw->st.st_mtim);
   if (known > 0 && known >= transfer->timed_seq && !keep_mtime)
     sw->mtime = transfer->attr.mtime;
   if (transfer->hash_seq > known)
@@ -214,20 +214,13 @@ static int
 set_size_and_time (Switch *sw, int fd)
 {
   NfAttr attr = { .fid = sw->transfer->fid, .mtime = sw->mtime };
-  struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+  const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, nf_time_spec (sw->mtime) };
 
   if (ftruncate (fd, (off_t)sw->size) != 0)
     return -errno;
   if (fd == sw->file)
     return nf_tree_set_attr (sw->replica->share->tree, attr.fid, fd, NF_SET_MTIME, &attr);
   /* Not yet the object itself. */
-  times[1].tv_sec = sw->mtime / 1000000000;
-  times[1].tv_nsec = sw->mtime % 1000000000;
-  if (times[1].tv_nsec < 0)
-    {
-      times[1].tv_sec--;
-      times[1].tv_nsec += 1000000000;
-    }
   return futimens (fd, times) == 0 ? 0 : -errno;
 }
 
@@ -388,8 +381,7 @@ switch_op (Switch *sw, const NfOp *op)
   int err = nf_dirty_add (sw->replica->share, sw->transfer->fid, start, end);
 
   sw->size = op->record.attr.size;
-  sw->mtime = (gint64)sw->st.st_mtim.tv_sec * G_GINT64_CONSTANT (1000000000)
-              + sw->st.st_mtim.tv_nsec; /* the op itself sets it, in its turn */
+  sw->mtime = nf_time_ns (sw->st.st_mtim); /* the op itself sets it, in its turn */
   if (err == 0 && !nf_op_lacks_bytes (op))
     err = write_op (sw, op);
   if (err == 0)

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "sync/tree-private.h"
+#include "sync/times.h"
 
 /* Attributes. As root they are set on the object, and only what the filesystem refuses (an owner on vfat, a device in
  * a container) is recorded in the index. In personal mode owner, special bits and device numbers are always recorded,
@@ -145,20 +146,6 @@ set_mode (NfTree *tree, NfTreeTarget *target, guint32 mode)
   return 0;
 }
 
-static struct timespec
-to_timespec (gint64 ns)
-{
-  const gint64 second = G_GINT64_CONSTANT (1000000000);
-  struct timespec ts = { .tv_sec = ns / second, .tv_nsec = ns % second };
-
-  if (ts.tv_nsec < 0)
-    {
-      ts.tv_nsec += second;
-      ts.tv_sec--;
-    }
-  return ts;
-}
-
 static int
 set_times (const NfTreeTarget *target, guint32 mask, const NfAttr *attr)
 {
@@ -166,9 +153,9 @@ set_times (const NfTreeTarget *target, guint32 mask, const NfAttr *attr)
   NfTreeProcPath path;
 
   if ((mask & (NF_SET_ATIME | NF_SET_ATIME_NOW)) != 0)
-    times[0] = to_timespec (attr->atime);
+    times[0] = nf_time_spec (attr->atime);
   if ((mask & (NF_SET_MTIME | NF_SET_MTIME_NOW)) != 0)
-    times[1] = to_timespec (attr->mtime);
+    times[1] = nf_time_spec (attr->mtime);
   if (!target->is_path)
     return futimens (target->fd, times) == 0 ? 0 : -errno;
   if (utimensat (target->fd, "", times, AT_EMPTY_PATH) == 0)

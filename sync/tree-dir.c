@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "sync/tree-private.h"
+#include "sync/times.h"
 
 #include <limits.h>
 #include <string.h>
@@ -70,7 +71,7 @@ nf_tree_openat (int dir_fd, const char *path, int flags)
 static gint64
 to_ns (const struct statx_timestamp *time)
 {
-  return time->tv_sec * G_GINT64_CONSTANT (1000000000) + time->tv_nsec;
+  return nf_time_ns ((struct timespec){ time->tv_sec, time->tv_nsec });
 }
 
 int

@@ -70,6 +70,27 @@ check_setting (NfFid fid, int fd)
   cr_assert_not (tree_object (fid).extra, "nothing is left on record");
 }
 
+/* tmpfs and XFS hold times that nanoseconds in 64 bits don't. */
+Test (tree_attr, times_beyond_our_own_reach_are_the_last_that_there_are)
+{
+  const struct timespec times[2] = { { .tv_sec = G_GINT64_CONSTANT (-20000000000) },
+                                     { .tv_sec = G_GINT64_CONSTANT (13000000000) } };
+  NfFid fid = file ();
+  g_autofree char *path = tree_path ("f");
+  struct stat st;
+
+  cr_assert_eq (utimensat (AT_FDCWD, path, times, 0), 0);
+  disk_stat ("f", &st);
+  NfAttr now = tree_stat (fid);
+  if (st.st_mtim.tv_sec > G_GINT64_CONSTANT (10000000000))
+    cr_assert_eq (now.mtime, G_MAXINT64);
+  if (st.st_atim.tv_sec < G_GINT64_CONSTANT (-10000000000))
+    cr_assert_eq (now.atime, G_MININT64 + 1);
+  cr_assert_eq (nf_tree_set_attr (tree, fid, -1, NF_SET_ATIME | NF_SET_MTIME, &now), 0);
+  cr_assert_eq (tree_stat (fid).mtime, now.mtime);
+  cr_assert_eq (tree_stat (fid).atime, now.atime);
+}
+
 static void
 check_setting_both_ways (void)
 {
