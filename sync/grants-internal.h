@@ -72,8 +72,9 @@ void nf_grants_begin_recalled (NfGrants *grants, GArray *due);
 GArray *nf_grants_granted_new (void);
 void nf_grants_tell (NfGrants *grants, const GArray *granted, GArray *due);
 
-/* That SITE has locks is recorded for the next life, and that it has none any more. */
-void nf_grants_note_held (NfGrants *grants, const char *site);
+/* That SITE (NULL: ours, which ends with us) has locks is recorded for the next life, 0 or -errno; and that it has none any
+ * more. */
+int nf_grants_note_held (NfGrants *grants, const char *site);
 void nf_grants_note_gone (NfGrants *grants, NfGrantsSite *site);
 guint nf_grants_count_alone (NfGrants *grants, const char *site);
 /* The sites that had locks when the last life ended are to say them first. */

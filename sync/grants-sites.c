@@ -18,7 +18,8 @@ typedef struct
 
 /* ---- which sites have locks, for the next life ---- */
 
-static void
+/* 0 or -errno. */
+static int
 record_sites (NfGrants *grants)
 {
   g_autoptr (GString) names = g_string_new (NULL);
@@ -29,19 +30,20 @@ record_sites (NfGrants *grants)
   while (g_hash_table_iter_next (&iter, NULL, &value))
     if (((NfGrantsSite *)value)->recorded)
       g_string_append_printf (names, "%s\n", ((NfGrantsSite *)value)->name);
-  /* If that can't be written the next life waits for a site too few: a full disk and a kill at a time. */
-  (void)nf_index_set_meta (grants->primary->share->index, SITES_META, nf_slice_str (names->str));
+  return nf_index_set_meta (grants->primary->share->index, SITES_META, nf_slice_str (names->str));
 }
 
-void
+int
 nf_grants_note_held (NfGrants *grants, const char *name)
 {
   NfGrantsSite *site = name ? nf_grants_site (grants, name) : NULL;
 
   if (!site || site->recorded)
-    return;
+    return 0;
   site->recorded = TRUE;
-  record_sites (grants);
+  int err = record_sites (grants);
+  site->recorded = err == 0;
+  return err;
 }
 
 guint
@@ -70,7 +72,7 @@ nf_grants_note_gone (NfGrants *grants, NfGrantsSite *site)
   if (!site->recorded || has_anything (grants, site))
     return;
   site->recorded = FALSE;
-  record_sites (grants);
+  (void)record_sites (grants); /* else the next life waits for one too many */
 }
 
 /* ---- sites come and go ---- */
@@ -230,7 +232,8 @@ replace (NfGrants *grants, NfGrantsSite *site, guint64 session, GArray *due)
   nf_grants_tell (grants, granted, due);
   nf_grants_begin_recalled (grants, due);
   if (has_anything (grants, site))
-    nf_grants_note_held (grants, site->name);
+    (void)nf_grants_note_held (grants,
+                               site->name); /* it has them, and asks for more sooner or later */
   else
     nf_grants_note_gone (grants, site);
 }
@@ -314,7 +317,7 @@ give_up_awaited (NfGrants *grants, GArray *due)
   while (g_hash_table_iter_next (&iter, &key, NULL))
     nf_grants_site (grants, key)->recorded = FALSE;
   end_grace (grants, due);
-  record_sites (grants);
+  (void)record_sites (grants);
 }
 
 static void

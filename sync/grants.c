@@ -138,7 +138,7 @@ nf_grants_tell (NfGrants *grants, const GArray *granted, GArray *due)
   for (guint i = 0; i < granted->len; i++)
     {
       const NfLock *lock = &g_array_index (granted, NfLock, i);
-      nf_grants_note_held (grants, lock->site);
+      (void)nf_grants_note_held (grants, lock->site); /* was noted when it asked */
       if (lock->site)
         {
           send_granted (grants, lock->site, lock->id, 0);
@@ -162,11 +162,15 @@ static int
 set (NfGrants *grants, const NfGrantsRequest *request, GArray *due)
 {
   g_autoptr (GArray) granted = nf_grants_granted_new ();
+  gboolean takes = request->site && request->lock.type != NF_LOCK_NONE;
+
+  /* Before it has the lock: a next life that doesn't know of it would give it to others. */
+  if (takes && nf_grants_note_held (grants, request->site) != 0)
+    return -ENOLCK;
   int status
       = nf_lock_table_set (grants->table, &request->lock, request->how == NF_LOCK_WAIT, granted);
-
-  if (status == 0 && request->lock.type != NF_LOCK_NONE)
-    nf_grants_note_held (grants, request->site);
+  if (takes && status != 0 && status != -EINPROGRESS)
+    nf_grants_note_gone (grants, nf_grants_site (grants, request->site));
   nf_grants_tell (grants, granted, due);
   return status;
 }

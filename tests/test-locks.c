@@ -4,8 +4,10 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "sync/grants.h"
 #include "tests/sim-world.h"
@@ -413,6 +415,27 @@ Test (locks, what_a_restarted_primary_gave_it_does_not_give_again)
   nf_sim_run (world->sim, 3000);
   cr_assert (asked.over && asked.status == -EAGAIN, "%d", asked.status);
   cr_assert_eq (ask (world->sites[1], fid, NF_LOCK_NONE), 0);
+  nf_world_free (world);
+}
+
+/* The next life couldn't know of it, and would give it to others. */
+Test (locks, what_cannot_be_recorded_is_not_given)
+{
+  struct rlimit before, none;
+  NfFid fid;
+  NfWorld *world = world_with_file (&fid);
+
+  (void)signal (SIGXFSZ, SIG_IGN);
+  cr_assert_eq (getrlimit (RLIMIT_FSIZE, &before), 0);
+  none = before;
+  none.rlim_cur = 1;
+  cr_assert_eq (setrlimit (RLIMIT_FSIZE, &none), 0);
+  cr_assert_eq (ask (world->sites[1], fid, NF_LOCK_WRITE), -ENOLCK);
+  cr_assert_eq (ask (world->sites[0], fid, NF_LOCK_WRITE), 0, "its own end with it");
+  cr_assert_eq (ask (world->sites[0], fid, NF_LOCK_NONE), 0);
+  cr_assert_eq (setrlimit (RLIMIT_FSIZE, &before), 0);
+  cr_assert_eq (ask (world->sites[1], fid, NF_LOCK_WRITE), 0);
+  cr_assert_eq (ask (world->sites[2], fid, NF_LOCK_WRITE), -EAGAIN);
   nf_world_free (world);
 }
 
