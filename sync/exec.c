@@ -131,7 +131,7 @@ nf_exec_abort (NfExec *exec, guint64 aborted)
 void
 nf_exec_abort_in_part (NfExec *exec, guint64 aborted, NfFid fid, guint64 offset, guint64 end)
 {
-  NfLate late = { aborted, fid, offset, end };
+  NfLate late = { .aborted = aborted, .fid = fid, .offset = offset, .end = end };
 
   nf_broadcast_aborted (exec->primary->broadcast, aborted);
   if (exec->seq == aborted)

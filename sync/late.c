@@ -3,6 +3,8 @@
 
 #include "sync/primary-internal.h"
 
+#include <errno.h>
+
 /* What the journal had no room for, or its disk refused: that an op had no effect or only some, and mtimes that came out
  * otherwise. Until it is written these ops hold the watermark, no site gets anything later, and nothing else is appended. */
 
@@ -22,6 +24,12 @@ nf_late_append_abort (NfPrimary *primary, gint64 time, guint64 seq, guint64 *ret
   return err;
 }
 
+static gboolean
+is_gone (int err)
+{
+  return err == -ENOENT || err == -ESTALE;
+}
+
 /* How the range stands that LATE was to change and has changed in part. */
 static int
 append_range (NfPrimary *primary, gint64 time, const NfLate *late, guint64 *ret_seq)
@@ -30,11 +38,12 @@ append_range (NfPrimary *primary, gint64 time, const NfLate *late, guint64 *ret_
   NfPosition position = { 0 };
 
   *ret_seq = 0;
-  if (nf_tree_stat (primary->share->tree, late->fid, &record.attr) != 0)
-    return 0; /* gone meanwhile */
+  int err = nf_tree_stat (primary->share->tree, late->fid, &record.attr);
+  if (err != 0)
+    return is_gone (err) ? 0 : err;
   record.offset = MIN (late->offset, record.attr.size);
   record.length = MIN (late->end, record.attr.size) - record.offset;
-  int err = nf_journal_append (primary->share->journal, &record, &position, NULL);
+  err = nf_journal_append (primary->share->journal, &record, &position, NULL);
   *ret_seq = position.seq;
   return err;
 }
@@ -44,10 +53,12 @@ append_attr (NfPrimary *primary, gint64 time, const NfLate *late)
 {
   NfRecord record = { .kind = NF_OP_ATTR, .epoch = primary->epoch, .time = time, .fid = late->fid };
   NfPosition position = { 0 };
-  int err = 0;
 
   record.mask = late->mask;
-  gboolean there = nf_tree_stat (primary->share->tree, late->fid, &record.attr) == 0;
+  int err = nf_tree_stat (primary->share->tree, late->fid, &record.attr);
+  gboolean there = err == 0;
+  if (is_gone (err))
+    err = 0;
   if (there)
     err = nf_journal_append (primary->share->journal, &record, &position, NULL);
   if (err == 0 && there)

@@ -4,7 +4,9 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -84,6 +86,62 @@ Test (sites, ops_come_in_order_with_small_data)
   cr_assert_eq (record.attr.size, 10);
   cr_assert (nf_slice_equal (data->op.data, nf_slice_str ("bytes")));
   cr_assert_eq (position.chain, nf_journal_last (world->a->share->journal).chain);
+}
+
+static gsize
+journal_size (void)
+{
+  g_autofree char *path = path_of (world, ".nearfs/journal/0000000000000001");
+  struct stat st;
+
+  cr_assert_eq (stat (path, &st), 0);
+  return (gsize)st.st_size;
+}
+
+/* Neither file may grow beyond LIMIT, nor be written there, as on a full disk. */
+static void
+limit_files (gsize limit, struct rlimit *before)
+{
+  struct rlimit less;
+
+  (void)signal (SIGXFSZ, SIG_IGN);
+  cr_assert_eq (getrlimit (RLIMIT_FSIZE, before), 0);
+  less = *before;
+  less.rlim_cur = limit;
+  cr_assert_eq (setrlimit (RLIMIT_FSIZE, &less), 0);
+}
+
+/* The journal has room for one record more, and what that says can be done in part. */
+Test (sites, a_write_over_old_data_that_ran_out_is_said_when_there_is_room)
+{
+  g_autofree guint8 *data = g_malloc0 (65536);
+  NfPosition position = begin ();
+  struct rlimit before;
+  NfRecord record;
+  NfFid file;
+
+  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
+  cr_assert_eq (do_write (world, file, 0, 0, data, 65536), 0);
+  nf_msg_free (next_op (&position, &record));
+  gsize was = journal_size ();
+  nf_msg_free (next_op (&position, &record));
+  gsize limit = was + 240;
+  memset (data, 'm', 1000);
+  limit_files (limit, &before);
+  cr_assert_eq (do_write (world, file, limit - 100, 0, data, 1000), -EFBIG);
+  cr_assert_eq (setrlimit (RLIMIT_FSIZE, &before), 0);
+  cr_assert_gt (journal_size (), was, "the first record fitted");
+  cr_assert_eq (do_mkdir (world, ROOT, "d", 0755, NULL), 0);
+  nf_msg_free (next_op (&position, &record)); /* what wasn't done; it says so itself */
+  guint64 aborted = record.seq;
+  nf_msg_free (next_op (&position, &record));
+  cr_assert_eq (record.kind, NF_OP_DATA);
+  cr_assert_eq (record.fid, file);
+  cr_assert_eq (record.offset, limit - 100);
+  cr_assert_eq (record.length, 100);
+  nf_msg_free (next_op (&position, &record));
+  cr_assert_eq (record.kind, NF_OP_ABORT);
+  cr_assert_eq (record.aborted, aborted);
 }
 
 Test (sites, a_write_of_the_mark_alone_comes_without_data)
