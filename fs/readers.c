@@ -7,7 +7,6 @@
 #include <linux/fuse.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,9 +20,13 @@
 #define LOOK_NS (1000 * 1000)
 #define LOOKS_IDLE 10
 /* Few requests are enough to see that they come one after another; after one that wasn't so, it takes longer. */
-#define CREDIT_MAX 8
 #define CREDIT_ENOUGH 4
 #define CREDIT_SPENT (-16)
+/* What looking without sleeping costs in credit: twice as much after each time that it was in vain, which it is where
+ * callers wait for our processor, and less again while it isn't. */
+#define PRICE_MIN CREDIT_ENOUGH
+#define PRICE_MAX 4096
+#define PRICE_DROPS_AFTER 32
 
 /* The state in `word`; above it is counted how often somebody has read. */
 enum
@@ -42,8 +45,10 @@ struct NfReaders
   gboolean watched;         /* the same */
   guint64 kept, taken_over; /* atomic */
   gint64 last_done;         /* atomic: when a request was dealt with */
-  int credit;               /* the reader's */
-  gboolean spins;           /* there is another processor for the caller */
+  int credit;               /* the reader's, as the next two are */
+  int price;
+  guint n_in_time; /* spins that weren't in vain, since the price was last changed */
+  gboolean spins;  /* there is another processor for the caller */
 
   pthread_mutex_t lock;
   pthread_cond_t changed; /* there is no reader, or there ought to be a watch */
@@ -77,6 +82,7 @@ nf_readers_new (void)
   pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
   pthread_cond_init (&readers->changed, &attr);
   pthread_condattr_destroy (&attr);
+  readers->price = PRICE_MIN;
   readers->spins = sysconf (_SC_NPROCESSORS_ONLN) > 1;
   return readers;
 }
@@ -223,12 +229,12 @@ has_more (int fd)
   return poll (&poll_fd, 1, 0) > 0;
 }
 
-/* Whoever else wants this processor gets it: most often that is the caller whose next request is looked for. */
+/* Not with sched_yield(), which would put us behind whoever computes on this processor, for milliseconds. */
 static void
 spin (int fd, gint64 since)
 {
   while (!has_more (fd) && now_ns () - since < SPIN_NS)
-    (void)sched_yield ();
+    continue;
 }
 
 /* Not what the caller goes on without. */
@@ -246,12 +252,24 @@ is_slow (const struct fuse_in_header *header)
 }
 
 static void
+set_price (NfReaders *readers, gboolean in_time)
+{
+  if (!in_time)
+    readers->price = MIN (readers->price * 2, PRICE_MAX);
+  else if (++readers->n_in_time >= PRICE_DROPS_AFTER)
+    readers->price = MAX (readers->price / 2, PRICE_MIN);
+  else
+    return;
+  readers->n_in_time = 0;
+}
+
+static void
 earn (NfReaders *readers, gboolean soon, gboolean more)
 {
   if (soon && !more)
-    readers->credit = MIN (readers->credit + 1, CREDIT_MAX);
+    readers->credit = MIN (readers->credit + 1, readers->price + CREDIT_ENOUGH);
   else if (readers->credit > 0)
-    readers->credit = MAX (readers->credit - (more ? 2 : 4), 0);
+    readers->credit = MAX (readers->credit - (more ? 2 : CREDIT_ENOUGH), 0);
 }
 
 static void
@@ -288,7 +306,7 @@ nf_readers_read (NfReaders *readers, int fd, void *buf, gsize size)
       stand_by (readers);
       since = now_ns ();
     }
-  gboolean spins = readers->spins && readers->credit >= CREDIT_ENOUGH;
+  gboolean spins = readers->spins && readers->credit >= readers->price;
   if (spins)
     spin (fd, since);
   ssize_t n = read (fd, buf, size);
@@ -297,6 +315,8 @@ nf_readers_read (NfReaders *readers, int fd, void *buf, gsize size)
 
   gint64 now = now_ns ();
   since = MAX (since, __atomic_load_n (&readers->last_done, __ATOMIC_RELAXED));
+  if (spins)
+    set_price (readers, now - since <= SPIN_NS);
   if (!is_forget (header))
     earn (readers, now - since <= (spins ? SPIN_NS : SOON_NS), has_more (fd));
   if (readers->credit >= CREDIT_ENOUGH && !is_slow (header)
