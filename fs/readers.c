@@ -19,6 +19,8 @@
 /* The watch looks so often, and no more when nothing was read for so many looks. */
 #define LOOK_NS (1000 * 1000)
 #define LOOKS_IDLE 10
+/* So many looks a request that isn't to be overtaken has: it waits for nothing but for a processor. */
+#define LOOKS_ORDERED 100
 /* Few requests are enough to see that they come one after another; after one that wasn't so, it takes longer. */
 #define CREDIT_ENOUGH 4
 #define CREDIT_SPENT (-16)
@@ -34,6 +36,7 @@ enum
   FREE,    /* nobody is the reader */
   READING, /* he looks for a request */
   BUSY,    /* he has one, and will be back */
+  ORDERED, /* the same, and what comes after it isn't to overtake it */
   STATE_MASK = 3,
   TURN = 4,
 };
@@ -141,26 +144,35 @@ wait_a_look (NfReaders *readers)
   return pthread_cond_timedwait (&readers->changed, &readers->lock, &until) == ETIMEDOUT;
 }
 
+/* The request that was read in this turn has been seen LOOKS times. */
+static gboolean
+is_held_up (guint64 word, guint looks)
+{
+  guint state = word & STATE_MASK;
+
+  return (state == BUSY && looks > 0) || (state == ORDERED && looks >= LOOKS_ORDERED);
+}
+
 /* With the lock: as long as anything goes on. TRUE: now this is the reader. */
 static gboolean
 watch (NfReaders *readers)
 {
-  guint64 seen = 0;
-  guint idle = 0;
+  guint64 word = 0, seen = 0;
+  guint looks = 0; /* with nothing new */
 
-  while (idle < LOOKS_IDLE)
+  while (looks < LOOKS_IDLE || (word & STATE_MASK) == ORDERED)
     {
       gboolean looked = wait_a_look (readers);
-      guint64 word = __atomic_load_n (&readers->word, __ATOMIC_ACQUIRE);
+      word = __atomic_load_n (&readers->word, __ATOMIC_ACQUIRE);
+      looks = word != seen ? 0 : looks + looked;
       if ((word & STATE_MASK) == FREE && take (readers, word))
         return TRUE;
-      if (looked && word == seen && (word & STATE_MASK) == BUSY && take (readers, word))
+      if (is_held_up (word, looks) && take (readers, word))
         {
           readers->credit = CREDIT_SPENT;
           __atomic_add_fetch (&readers->taken_over, 1, __ATOMIC_RELAXED);
           return TRUE;
         }
-      idle = word == seen ? idle + 1 : 0;
       seen = word;
     }
   return FALSE;
@@ -212,10 +224,10 @@ come_back (NfReaders *readers, gint64 now)
   mine.word = 0;
   if (was.word == 0)
     return FALSE;
-  if ((was.word & STATE_MASK) == BUSY && !take (readers, was.word))
+  if ((was.word & STATE_MASK) >= BUSY && !take (readers, was.word))
     return FALSE;
   mine.word = (was.word & ~(guint64)STATE_MASK) | READING;
-  if ((was.word & STATE_MASK) == BUSY && now - was.got > QUICK_NS)
+  if ((was.word & STATE_MASK) >= BUSY && now - was.got > QUICK_NS)
     readers->credit = CREDIT_SPENT;
   return TRUE;
 }
@@ -272,10 +284,18 @@ earn (NfReaders *readers, gboolean soon, gboolean more)
     readers->credit = MAX (readers->credit - (more ? 2 : CREDIT_ENOUGH), 0);
 }
 
-static void
-stay (NfReaders *readers, gint64 now)
+/* Whose answer the caller doesn't wait for: what he asks next, a lock perhaps, must find it done. */
+static gboolean
+is_release (const struct fuse_in_header *header)
 {
-  mine.word += TURN - READING + BUSY;
+  return header->opcode == FUSE_RELEASE || header->opcode == FUSE_RELEASEDIR;
+}
+
+/* STATE: BUSY or ORDERED. */
+static void
+stay (NfReaders *readers, gint64 now, guint state)
+{
+  mine.word += TURN - READING + state;
   mine.got = now;
   __atomic_store_n (&readers->word, mine.word, __ATOMIC_RELEASE);
   __atomic_add_fetch (&readers->kept, 1, __ATOMIC_RELAXED);
@@ -319,9 +339,11 @@ nf_readers_read (NfReaders *readers, int fd, void *buf, gsize size)
     set_price (readers, now - since <= SPIN_NS);
   if (!is_forget (header))
     earn (readers, now - since <= (spins ? SPIN_NS : SOON_NS), has_more (fd));
-  if (readers->credit >= CREDIT_ENOUGH && !is_slow (header)
-      && __atomic_load_n (&readers->n_waiting, __ATOMIC_RELAXED) > 0)
-    stay (readers, now);
+  if (is_release (header))
+    stay (readers, now, ORDERED);
+  else if (readers->credit >= CREDIT_ENOUGH && !is_slow (header)
+           && __atomic_load_n (&readers->n_waiting, __ATOMIC_RELAXED) > 0)
+    stay (readers, now, BUSY);
   else
     hand_over (readers);
   return n;

@@ -9,8 +9,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define OPCODE_STUCK FUSE_OPENDIR
-#define OPCODE_QUICK FUSE_GETATTR
+static const guint32 opcodes[] = {
+  [NF_CREW_QUICK] = FUSE_GETATTR,
+  [NF_CREW_STUCK] = FUSE_OPENDIR,
+  [NF_CREW_STUCK_RELEASE] = FUSE_RELEASE,
+};
 
 static void
 unlock (void *lock)
@@ -41,7 +44,7 @@ work (void *data)
   while (nf_readers_read (crew->readers, crew->session, &header, sizeof header)
          == (ssize_t)sizeof header)
     {
-      if (header.opcode == OPCODE_STUCK)
+      if (header.opcode != opcodes[NF_CREW_QUICK])
         be_stuck (crew);
       if (write (crew->answers[header.unique][0], "", 1) != 1)
         break;
@@ -97,11 +100,11 @@ nf_crew_stop (NfCrew *crew)
 }
 
 gboolean
-nf_crew_send (NfCrew *crew, guint caller, gboolean stuck)
+nf_crew_send (NfCrew *crew, guint caller, NfCrewRequest request)
 {
   const struct fuse_in_header header = {
     .len = sizeof header,
-    .opcode = stuck ? OPCODE_STUCK : OPCODE_QUICK,
+    .opcode = opcodes[request],
     .unique = caller,
   };
 

@@ -27,8 +27,14 @@ typedef struct
 gboolean nf_crew_start (NfCrew *crew);
 /* The workers are cancelled, as libfuse does. FALSE: one couldn't be. */
 gboolean nf_crew_stop (NfCrew *crew);
+typedef enum
+{
+  NF_CREW_QUICK,
+  NF_CREW_STUCK,
+  NF_CREW_STUCK_RELEASE,
+} NfCrewRequest;
 /* Asks as CALLER. */
-gboolean nf_crew_send (NfCrew *crew, guint caller, gboolean stuck);
+gboolean nf_crew_send (NfCrew *crew, guint caller, NfCrewRequest request);
 /* Waits for the answer, TIMEOUT_MS at most. */
 gboolean nf_crew_is_answered (NfCrew *crew, guint caller, int timeout_ms);
 /* Waits until N requests are stuck: their workers have them. */

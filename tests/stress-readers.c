@@ -27,7 +27,7 @@ ask_on (void *data)
   Caller *caller = data;
 
   for (guint i = 0; i < ASKED && !caller->failed; i++)
-    caller->failed = !nf_crew_send (&crew, caller->caller, FALSE)
+    caller->failed = !nf_crew_send (&crew, caller->caller, NF_CREW_QUICK)
                      || !nf_crew_is_answered (&crew, caller->caller, WAIT_MS);
   return NULL;
 }
@@ -56,7 +56,7 @@ ask_together (guint first, guint last)
 static gboolean
 play (void)
 {
-  if (!ask_together (1, 2) || !nf_crew_send (&crew, 0, TRUE) || !ask_together (1, 2)
+  if (!ask_together (1, 2) || !nf_crew_send (&crew, 0, NF_CREW_STUCK) || !ask_together (1, 2)
       || !ask_together (1, NF_CREW_CALLERS))
     return FALSE;
   nf_crew_wait_stuck (&crew, 1);

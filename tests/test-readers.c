@@ -28,7 +28,7 @@ TestSuite (readers, .init = start, .fini = stop, .timeout = 120);
 static void
 ask (guint caller)
 {
-  cr_assert (nf_crew_send (&crew, caller, FALSE));
+  cr_assert (nf_crew_send (&crew, caller, NF_CREW_QUICK));
   cr_assert (nf_crew_is_answered (&crew, caller, WAIT_MS));
 }
 
@@ -62,7 +62,7 @@ Test (readers, a_request_behind_one_that_is_stuck_is_answered)
   for (guint i = 0; i < 200 && taken_over == 0; i++)
     {
       ask_until_kept ();
-      cr_assert (nf_crew_send (&crew, 1, TRUE));
+      cr_assert (nf_crew_send (&crew, 1, NF_CREW_STUCK));
       nf_crew_wait_stuck (&crew, 1);
       ask (2);
       cr_assert_not (nf_crew_is_answered (&crew, 1, 0));
@@ -73,12 +73,38 @@ Test (readers, a_request_behind_one_that_is_stuck_is_answered)
   cr_assert_gt (taken_over, 0);
 }
 
+/* Whoever closed the file asks for its lock next. */
+Test (readers, nothing_overtakes_a_release)
+{
+  for (guint i = 0; i < 20; i++)
+    {
+      if (i % 2 == 0)
+        ask_until_kept ();
+      cr_assert (nf_crew_send (&crew, 1, NF_CREW_STUCK_RELEASE));
+      nf_crew_wait_stuck (&crew, 1);
+      cr_assert (nf_crew_send (&crew, 2, NF_CREW_QUICK));
+      cr_assert_not (nf_crew_is_answered (&crew, 2, 10));
+      nf_crew_release (&crew);
+      cr_assert (nf_crew_is_answered (&crew, 1, WAIT_MS));
+      cr_assert (nf_crew_is_answered (&crew, 2, WAIT_MS));
+    }
+}
+
+Test (readers, a_release_that_is_stuck_for_long_holds_nobody_up)
+{
+  cr_assert (nf_crew_send (&crew, 1, NF_CREW_STUCK_RELEASE));
+  nf_crew_wait_stuck (&crew, 1);
+  ask (2);
+  nf_crew_release (&crew);
+  cr_assert (nf_crew_is_answered (&crew, 1, WAIT_MS));
+}
+
 Test (readers, all_but_one_may_be_stuck)
 {
   for (guint i = 1; i < NF_CREW_WORKERS; i++)
     {
       ask_until_kept ();
-      cr_assert (nf_crew_send (&crew, i, TRUE));
+      cr_assert (nf_crew_send (&crew, i, NF_CREW_STUCK));
     }
   for (guint i = 0; i < 100; i++)
     ask (0);
@@ -91,10 +117,10 @@ Test (readers, all_but_one_may_be_stuck)
 Test (readers, with_all_stuck_the_next_is_answered_when_they_are_released)
 {
   for (guint i = 0; i < NF_CREW_WORKERS; i++)
-    cr_assert (nf_crew_send (&crew, i, TRUE));
+    cr_assert (nf_crew_send (&crew, i, NF_CREW_STUCK));
   for (guint i = 0; i < NF_CREW_WORKERS; i++)
     cr_assert_not (nf_crew_is_answered (&crew, i, 0));
-  cr_assert (nf_crew_send (&crew, NF_CREW_WORKERS, FALSE));
+  cr_assert (nf_crew_send (&crew, NF_CREW_WORKERS, NF_CREW_QUICK));
   nf_crew_wait_stuck (&crew, NF_CREW_WORKERS);
   cr_assert_not (nf_crew_is_answered (&crew, NF_CREW_WORKERS, 0));
   nf_crew_release (&crew);
