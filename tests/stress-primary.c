@@ -36,6 +36,8 @@
 
 /* ---- a host with threads ---- */
 
+#define SOON_MS 10
+
 typedef struct
 {
   NfFunc func;
@@ -45,7 +47,7 @@ typedef struct
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static GQueue tasks = G_QUEUE_INIT;
-static GQueue timers = G_QUEUE_INIT; /* run at the end */
+static GQueue timers = G_QUEUE_INIT; /* run at the end; what is due within SOON_MS, at once */
 static gboolean stopping;
 static guint busy;
 
@@ -81,8 +83,8 @@ host_post (gpointer data, NfFunc func, gpointer arg)
 static void
 host_post_after (gpointer data, guint delay_ms, NfFunc func, gpointer arg)
 {
-  (void)data, (void)delay_ms;
-  put (&timers, func, arg);
+  (void)data;
+  put (delay_ms <= SOON_MS ? &tasks : &timers, func, arg);
 }
 
 static void
