@@ -45,7 +45,7 @@ struct NfReaders
 {
   guint64 word;             /* atomic */
   guint n_waiting;          /* atomic, changed under the lock: who stand by */
-  gboolean watched;         /* the same */
+  gboolean watched;         /* the same; whoever stays at it looks here after he has set the word */
   guint64 kept, taken_over; /* atomic */
   gint64 last_done;         /* atomic: when a request was dealt with */
   int credit;               /* the reader's, as the next two are */
@@ -178,6 +178,25 @@ watch (NfReaders *readers)
   return FALSE;
 }
 
+/* With the lock. FALSE: there was nothing to watch any more when nobody watched. */
+static gboolean
+be_the_watch (NfReaders *readers)
+{
+  gboolean taken = FALSE;
+  guint64 word = 0;
+
+  do
+    {
+      __atomic_store_n (&readers->watched, TRUE, __ATOMIC_SEQ_CST);
+      taken = watch (readers);
+      __atomic_store_n (&readers->watched, FALSE, __ATOMIC_SEQ_CST);
+      /* Who began just now may have seen that there is a watch, and rings for none. */
+      word = __atomic_load_n (&readers->word, __ATOMIC_SEQ_CST);
+    }
+  while (!taken && (word & STATE_MASK) >= BUSY);
+  return taken;
+}
+
 static void
 stand_by (NfReaders *readers)
 {
@@ -195,9 +214,7 @@ stand_by (NfReaders *readers)
         pthread_cond_wait (&readers->changed, &readers->lock);
       else
         {
-          __atomic_store_n (&readers->watched, TRUE, __ATOMIC_RELAXED);
-          taken = watch (readers);
-          __atomic_store_n (&readers->watched, FALSE, __ATOMIC_RELAXED);
+          taken = be_the_watch (readers);
           if (!taken)
             pthread_cond_wait (&readers->changed, &readers->lock);
         }
@@ -297,9 +314,9 @@ stay (NfReaders *readers, gint64 now, guint state)
 {
   mine.word += TURN - READING + state;
   mine.got = now;
-  __atomic_store_n (&readers->word, mine.word, __ATOMIC_RELEASE);
+  __atomic_store_n (&readers->word, mine.word, __ATOMIC_SEQ_CST);
   __atomic_add_fetch (&readers->kept, 1, __ATOMIC_RELAXED);
-  if (!__atomic_load_n (&readers->watched, __ATOMIC_RELAXED))
+  if (!__atomic_load_n (&readers->watched, __ATOMIC_SEQ_CST))
     ring (readers);
 }
 

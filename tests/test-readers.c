@@ -73,6 +73,21 @@ Test (readers, a_request_behind_one_that_is_stuck_is_answered)
   cr_assert_gt (taken_over, 0);
 }
 
+/* After some ten milliseconds with nothing to see the watch goes, and may just be about to. */
+Test (readers, a_request_is_stuck_when_the_watch_is_about_to_go)
+{
+  for (guint i = 0; i < 60; i++)
+    {
+      ask_until_kept ();
+      g_usleep (9000 + i * 50);
+      cr_assert (nf_crew_send (&crew, 1, NF_CREW_STUCK));
+      nf_crew_wait_stuck (&crew, 1);
+      ask (2);
+      nf_crew_release (&crew);
+      cr_assert (nf_crew_is_answered (&crew, 1, WAIT_MS));
+    }
+}
+
 /* Whoever closed the file asks for its lock next. */
 Test (readers, nothing_overtakes_a_release)
 {
