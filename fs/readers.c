@@ -7,6 +7,7 @@
 #include <linux/fuse.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,8 +25,9 @@
 /* Few requests are enough to see that they come one after another; after one that wasn't so, it takes longer. */
 #define CREDIT_ENOUGH 4
 #define CREDIT_SPENT (-16)
-/* What looking without sleeping costs in credit: twice as much after each time that it was in vain, which it is where
- * callers wait for our processor, and less again while it isn't. */
+/* What looking without sleeping costs in credit: twice as much after each time that somebody else had the processor for
+ * so long meanwhile, and less again while that doesn't happen. */
+#define KEPT_OFF_NS (500 * 1000)
 #define PRICE_MIN CREDIT_ENOUGH
 #define PRICE_MAX 4096
 #define PRICE_DROPS_AFTER 32
@@ -50,8 +52,9 @@ struct NfReaders
   gint64 last_done;         /* atomic: when a request was dealt with */
   int credit;               /* the reader's, as the next two are */
   int price;
-  guint n_in_time; /* spins that weren't in vain, since the price was last changed */
-  gboolean spins;  /* there is another processor for the caller */
+  guint
+      n_cheap; /* times that it was looked so without being kept off, since the price was last changed */
+  gboolean spins; /* there is another processor for the caller */
 
   pthread_mutex_t lock;
   pthread_cond_t changed; /* there is no reader, or there ought to be a watch */
@@ -258,12 +261,19 @@ has_more (int fd)
   return poll (&poll_fd, 1, 0) > 0;
 }
 
-/* Not with sched_yield(), which would put us behind whoever computes on this processor, for milliseconds. */
-static void
+/* Most often the caller waits for this very processor, and asks before he lets it go again: that is what it is yielded
+ * for. Somebody who computes keeps it for milliseconds. Returns when it ended. */
+static gint64
 spin (int fd, gint64 since)
 {
-  while (!has_more (fd) && now_ns () - since < SPIN_NS)
-    continue;
+  gint64 now = since;
+
+  while (!has_more (fd) && now - since < SPIN_NS)
+    {
+      (void)sched_yield ();
+      now = now_ns ();
+    }
+  return now;
 }
 
 /* Not what the caller goes on without. */
@@ -281,15 +291,15 @@ is_slow (const struct fuse_in_header *header)
 }
 
 static void
-set_price (NfReaders *readers, gboolean in_time)
+set_price (NfReaders *readers, gboolean kept_off)
 {
-  if (!in_time)
+  if (kept_off)
     readers->price = MIN (readers->price * 2, PRICE_MAX);
-  else if (++readers->n_in_time >= PRICE_DROPS_AFTER)
+  else if (++readers->n_cheap >= PRICE_DROPS_AFTER)
     readers->price = MAX (readers->price / 2, PRICE_MIN);
   else
     return;
-  readers->n_in_time = 0;
+  readers->n_cheap = 0;
 }
 
 static void
@@ -345,15 +355,13 @@ nf_readers_read (NfReaders *readers, int fd, void *buf, gsize size)
     }
   gboolean spins = readers->spins && readers->credit >= readers->price;
   if (spins)
-    spin (fd, since);
+    set_price (readers, spin (fd, since) - since > KEPT_OFF_NS);
   ssize_t n = read (fd, buf, size);
   if (n < (ssize_t)sizeof *header)
     return n; /* still the reader */
 
   gint64 now = now_ns ();
   since = MAX (since, __atomic_load_n (&readers->last_done, __ATOMIC_RELAXED));
-  if (spins)
-    set_price (readers, now - since <= SPIN_NS);
   if (!is_forget (header))
     earn (readers, now - since <= (spins ? SPIN_NS : SOON_NS), has_more (fd));
   if (is_release (header))
