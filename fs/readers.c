@@ -52,8 +52,7 @@ struct NfReaders
   gint64 last_done;         /* atomic: when a request was dealt with */
   int credit;               /* the reader's, as the next two are */
   int price;
-  guint
-      n_cheap; /* times that it was looked so without being kept off, since the price was last changed */
+  guint n_cheap;  /* looks without being kept off, since the price was last changed */
   gboolean spins; /* there is another processor for the caller */
 
   pthread_mutex_t lock;

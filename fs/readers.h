@@ -13,16 +13,13 @@
  *
  * So one worker is the *reader*, and the others stand by. With a request in its hands it lets another be the reader, unless
  * it expects to be back at once. Should it then be held up (a disk, a lock), one of those who stand by, the *watch*, sees
- * that and takes over within NF_READERS_TAKE_OVER_MS.
+ * that and takes over within some milliseconds.
  *
  * A RELEASE isn't waited for by who closed the file, and may free a lock that he asks for next. So its worker stays the
  * reader in any case, until it is done.
  *
  * What it expects comes from what was: `credit` grows with each request that came soon after the one before and was
  * quickly dealt with, and is gone with one that took long, or that had others behind it. */
-
-/* A request may lie for so long while the reader is held up by the one before, unless that is a RELEASE. */
-#define NF_READERS_TAKE_OVER_MS 3
 
 typedef struct NfReaders NfReaders;
 
