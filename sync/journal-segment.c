@@ -58,6 +58,7 @@ segment_new (int fd, const NfSegmentHeader *header, guint64 size)
   segment->size = size;
   segment->marks = g_array_new (FALSE, FALSE, sizeof (NfSegmentMark));
   g_array_append_val (segment->marks, first);
+  segment->stride = NF_SEGMENT_STRIDE;
   return segment;
 }
 
@@ -231,19 +232,35 @@ nf_segment_append (NfJournalSegment *segment, NfSlice record)
 
 /* Places. */
 
+/* Every second one goes. */
+static void
+thin_out (NfJournalSegment *segment)
+{
+  NfSegmentMark *marks = (NfSegmentMark *)(void *)segment->marks->data;
+  guint n_kept = (segment->marks->len + 1) / 2;
+
+  for (guint i = 1; i < n_kept; i++)
+    marks[i] = marks[2 * i];
+  g_array_set_size (segment->marks, n_kept);
+  segment->stride *= 2;
+}
+
 void
 nf_segment_mark (NfJournalSegment *segment, const NfSegmentMark *mark)
 {
   guint64 n = mark->before.seq - segment->header.before.seq;
 
-  if (n == (guint64)segment->marks->len * NF_SEGMENT_STRIDE)
-    g_array_append_val (segment->marks, *mark);
+  if (n != segment->marks->len * segment->stride)
+    return;
+  if (segment->marks->len == NF_SEGMENT_MARKS)
+    thin_out (segment);
+  g_array_append_val (segment->marks, *mark);
 }
 
 NfSegmentMark
 nf_segment_find (const NfJournalSegment *segment, guint64 seq)
 {
-  guint64 n = (seq - segment->header.before.seq) / NF_SEGMENT_STRIDE;
+  guint64 n = (seq - segment->header.before.seq) / segment->stride;
 
   g_assert (seq >= segment->header.before.seq);
   return g_array_index (segment->marks, NfSegmentMark, MIN (n, segment->marks->len - 1));

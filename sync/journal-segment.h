@@ -8,8 +8,10 @@
 
 #define NF_SEGMENT_HEADER_LEN 64
 #define NF_SEGMENT_FRAME_LEN 16
-/* Every so many records' place is remembered. */
+/* Places that are remembered, evenly from the first record on: of every so many at first, and of fewer when there are
+ * too many. Going on from one means reading past some 100 KiB at most; all of a long journal's would be megabytes. */
 #define NF_SEGMENT_STRIDE 64
+#define NF_SEGMENT_MARKS 256
 #define NF_SEGMENT_NAME_LEN 16
 
 typedef struct
@@ -31,8 +33,9 @@ typedef struct
   int refs; /* atomic */
   int fd;
   NfSegmentHeader header;
-  guint64 size;   /* up to here there are whole records */
-  GArray *marks;  /* of NfSegmentMark: of the records 0, STRIDE, 2 * STRIDE, … as far as known */
+  guint64 size;  /* up to here there are whole records */
+  GArray *marks; /* of NfSegmentMark: of the records 0, stride, 2 * stride, … as far as known */
+  guint64 stride;
   gboolean dirty; /* appended to since the last sync */
 } NfJournalSegment;
 

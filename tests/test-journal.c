@@ -437,6 +437,40 @@ Test (journal, position_is_known_at_every_seq)
   nf_journal_close (journal);
 }
 
+/* More records than places are remembered for, twice over. */
+Test (journal, position_is_known_anywhere_in_a_long_segment)
+{
+  enum
+  {
+    LAST = 50000,
+    STEP = 61
+  };
+  g_autofree NfPosition *positions = g_new0 (NfPosition, LAST + 1);
+  NfJournal *journal = open_with (&roomy);
+  NfPosition at;
+
+  positions[0] = nf_journal_last (journal);
+  for (guint i = 1; i <= LAST; i++)
+    positions[i] = append (journal, i);
+  for (guint opening = 0; opening < 2; opening++)
+    {
+      for (guint i = 0; i <= LAST; i += STEP)
+        {
+          cr_assert (nf_journal_position_at (journal, i, &at), "%u", i);
+          cr_assert_eq (at.seq, i);
+          cr_assert_eq (at.chain, positions[i].chain, "%u", i);
+        }
+      nf_journal_close (journal);
+      journal = open_with (&roomy);
+    }
+  cr_assert_eq (nf_journal_cut (journal, LAST / 3), 0);
+  for (guint i = LAST / 3 + 1; i <= LAST; i++)
+    cr_assert_eq (append (journal, i).chain, positions[i].chain);
+  cr_assert (nf_journal_position_at (journal, LAST / 2, &at));
+  cr_assert_eq (at.chain, positions[LAST / 2].chain);
+  nf_journal_close (journal);
+}
+
 Test (journal, is_trimmed_by_size_but_not_what_somebody_needs)
 {
   NfJournal *journal = open_with (&tight);
