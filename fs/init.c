@@ -140,7 +140,7 @@ write_reply (int fd, struct iovec *iov, int count, void *userdata)
   if (G_UNLIKELY (!g_atomic_int_get (&mount->initialized)) && mount->init_unique != 0
       && header->unique == mount->init_unique)
     return write_init_reply (mount, fd, iov, count);
-  return writev (fd, iov, count);
+  return nf_readers_reply (mount->readers, fd, iov, count);
 }
 
 int

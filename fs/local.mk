@@ -45,6 +45,8 @@ fs_libnffs_a_SOURCES = \
 	fs/mount.h \
 	fs/namespace.c \
 	fs/namespace.h \
+	fs/near.c \
+	fs/near.h \
 	fs/op-attr.c \
 	fs/op-dir.c \
 	fs/op-file.c \
@@ -67,10 +69,10 @@ fs_libnffs_a_SOURCES = \
 	fs/policy.h \
 	fs/pool.c \
 	fs/pool.h \
-	fs/reload.c \
-	fs/reply.c \
 	fs/readers.c \
 	fs/readers.h \
+	fs/reload.c \
+	fs/reply.c \
 	fs/report.c \
 	fs/request.c \
 	fs/request.h \

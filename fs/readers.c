@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/near.h"
+
 /* A worker sleeps longer than this anyway if it sleeps at all: waking up costs as much. */
 #define SPIN_NS (50 * 1000)
 /* The same for a reader that slept: both wake-ups are in it. */
@@ -20,17 +22,25 @@
 /* The watch looks so often, and no more when nothing was read for so many looks. */
 #define LOOK_NS (1000 * 1000)
 #define LOOKS_IDLE 10
+/* A reader who is near his caller, and on whom he doesn't call for so many looks, stands behind something else there. */
+#define LOOK_NEAR_NS (250 * 1000)
+#define LOOKS_NEAR 2
 /* So many looks a request that isn't to be overtaken has: it waits for nothing but for a processor. */
 #define LOOKS_ORDERED 100
 /* Few requests are enough to see that they come one after another; after one that wasn't so, it takes longer. */
 #define CREDIT_ENOUGH 4
 #define CREDIT_SPENT (-16)
-/* What looking without sleeping costs in credit: twice as much after each time that somebody else had the processor for
- * so long meanwhile, and less again while that doesn't happen. */
+/* What looking without sleeping, and being near the caller, cost in credit: twice as much after each time that somebody
+ * else had the processor for so long meanwhile, and less again while that doesn't happen. */
 #define KEPT_OFF_NS (500 * 1000)
 #define PRICE_MIN CREDIT_ENOUGH
 #define PRICE_MAX 4096
 #define PRICE_DROPS_AFTER 32
+/* So many requests in a row are by one caller before one is near him: of two at a time each has a few, too. */
+#define SAME_ENOUGH 8
+/* The kernel gives out so many FORGETs before requests, and then requests, with FORGETs behind them that nobody waits
+ * for (fuse_dev_do_read()). */
+#define FORGETS_LINGER 32
 
 /* The state in `word`; above it is counted how often somebody has read. */
 enum
@@ -50,10 +60,15 @@ struct NfReaders
   gboolean watched;         /* the same; whoever stays at it looks here after he has set the word */
   guint64 kept, taken_over; /* atomic */
   gint64 last_done;         /* atomic: when a request was dealt with */
-  int credit;               /* the reader's, as the next two are */
+  guint64 answered; /* atomic: the word of the last request that was answered by its worker */
+  NfNear *near;
+  int credit; /* the reader's, as all up to `spins` are */
   int price;
-  guint n_cheap;  /* looks without being kept off, since the price was last changed */
-  gboolean spins; /* there is another processor for the caller */
+  guint n_cheap;     /* times without being kept off, since the price was last changed */
+  guint32 caller;    /* who asked last, */
+  guint n_same;      /* for so many times */
+  guint n_forgetful; /* requests since the last FORGET, counted down */
+  gboolean spins;    /* there is another processor for the caller */
 
   pthread_mutex_t lock;
   pthread_cond_t changed; /* there is no reader, or there ought to be a watch */
@@ -62,8 +77,9 @@ struct NfReaders
 /* What this thread's last request was read under. */
 typedef struct
 {
-  guint64 word; /* 0: it isn't the reader */
-  gint64 got;   /* when */
+  guint64 word;    /* 0: it isn't the reader */
+  gint64 got;      /* when */
+  gint64 kept_off; /* for how long the answer kept it */
 } Mine;
 static __thread Mine mine;
 
@@ -87,6 +103,7 @@ nf_readers_new (void)
   pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
   pthread_cond_init (&readers->changed, &attr);
   pthread_condattr_destroy (&attr);
+  readers->near = nf_near_new ();
   readers->price = PRICE_MIN;
   readers->spins = sysconf (_SC_NPROCESSORS_ONLN) > 1;
   return readers;
@@ -97,6 +114,7 @@ nf_readers_free (NfReaders *readers)
 {
   pthread_cond_destroy (&readers->changed);
   pthread_mutex_destroy (&readers->lock);
+  nf_near_free (readers->near);
   g_free (readers);
 }
 
@@ -137,7 +155,7 @@ wait_a_look (NfReaders *readers)
   struct timespec until;
 
   (void)clock_gettime (CLOCK_MONOTONIC, &until);
-  until.tv_nsec += LOOK_NS;
+  until.tv_nsec += nf_near_is_used (readers->near) ? LOOK_NEAR_NS : LOOK_NS;
   if (until.tv_nsec >= 1000000000)
     {
       until.tv_sec++;
@@ -167,11 +185,16 @@ watch (NfReaders *readers)
       gboolean looked = wait_a_look (readers);
       word = __atomic_load_n (&readers->word, __ATOMIC_ACQUIRE);
       looks = word != seen ? 0 : looks + looked;
+      if (looks >= LOOKS_NEAR)
+        nf_near_loose (readers->near);
       if ((word & STATE_MASK) == FREE && take (readers, word))
         return TRUE;
       if (is_held_up (word, looks) && take (readers, word))
         {
-          readers->credit = CREDIT_SPENT;
+          nf_near_loose (readers->near);
+          /* Once answered it was the caller, or somebody else, who kept the processor. */
+          readers->credit
+              = __atomic_load_n (&readers->answered, __ATOMIC_RELAXED) == word ? 0 : CREDIT_SPENT;
           __atomic_add_fetch (&readers->taken_over, 1, __ATOMIC_RELAXED);
           return TRUE;
         }
@@ -204,6 +227,7 @@ stand_by (NfReaders *readers)
 {
   gboolean taken = FALSE;
 
+  nf_near_leave (readers->near);
   pthread_mutex_lock (&readers->lock);
   __atomic_add_fetch (&readers->n_waiting, 1, __ATOMIC_SEQ_CST);
   pthread_cleanup_push (let_go, readers);
@@ -301,9 +325,26 @@ set_price (NfReaders *readers, gboolean kept_off)
   readers->n_cheap = 0;
 }
 
+/* SOON: after the answer to the one before. MORE: something is to be read behind it. */
 static void
-earn (NfReaders *readers, gboolean soon, gboolean more)
+earn (NfReaders *readers, const struct fuse_in_header *header, gboolean soon, gboolean more)
 {
+  if (is_forget (header))
+    {
+      readers->n_forgetful = FORGETS_LINGER;
+      return;
+    }
+  if (header->pid != 0 && header->pid != readers->caller)
+    {
+      readers->caller = header->pid;
+      readers->n_same = 0;
+    }
+  readers->n_same++;
+  if (readers->n_forgetful > 0)
+    {
+      readers->n_forgetful--;
+      more = FALSE;
+    }
   if (soon && !more)
     readers->credit = MIN (readers->credit + 1, readers->price + CREDIT_ENOUGH);
   else if (readers->credit > 0)
@@ -334,10 +375,30 @@ hand_over (NfReaders *readers)
 {
   guint64 free = mine.word + TURN - READING + FREE;
 
+  nf_near_leave (readers->near);
   mine.word = 0;
   __atomic_store_n (&readers->word, free, __ATOMIC_SEQ_CST);
   if (__atomic_load_n (&readers->n_waiting, __ATOMIC_SEQ_CST) > 0)
     ring (readers);
+}
+
+/* What was read and is to be dealt with next says how. */
+static void
+dispose (NfReaders *readers, const struct fuse_in_header *header, gint64 now)
+{
+  gboolean others = __atomic_load_n (&readers->n_waiting, __ATOMIC_RELAXED) > 0;
+  gboolean stays = others && readers->credit >= CREDIT_ENOUGH && !is_slow (header);
+
+  if (!stays || readers->credit < readers->price || readers->n_same < SAME_ENOUGH)
+    nf_near_leave (readers->near);
+  else
+    (void)nf_near_go (readers->near, header->pid, now); /* else it will spin */
+  if (is_release (header))
+    stay (readers, now, ORDERED);
+  else if (stays)
+    stay (readers, now, BUSY);
+  else
+    hand_over (readers);
 }
 
 ssize_t
@@ -345,31 +406,44 @@ nf_readers_read (NfReaders *readers, int fd, void *buf, gsize size)
 {
   const struct fuse_in_header *header = buf;
   gint64 since = now_ns ();
+  gint64 kept_off = mine.kept_off;
 
+  mine.kept_off = 0;
   __atomic_store_n (&readers->last_done, since, __ATOMIC_RELAXED);
   if (!come_back (readers, since))
     {
       stand_by (readers);
       since = now_ns ();
     }
-  gboolean spins = readers->spins && readers->credit >= readers->price;
+  gboolean near = nf_near_is (readers->near);
+  gboolean spins = !near && readers->spins && readers->credit >= readers->price;
   if (spins)
-    set_price (readers, spin (fd, since) - since > KEPT_OFF_NS);
+    kept_off = spin (fd, since) - since;
+  if (spins || near)
+    set_price (readers, kept_off > KEPT_OFF_NS);
   ssize_t n = read (fd, buf, size);
   if (n < (ssize_t)sizeof *header)
     return n; /* still the reader */
 
   gint64 now = now_ns ();
   since = MAX (since, __atomic_load_n (&readers->last_done, __ATOMIC_RELAXED));
-  if (!is_forget (header))
-    earn (readers, now - since <= (spins ? SPIN_NS : SOON_NS), has_more (fd));
-  if (is_release (header))
-    stay (readers, now, ORDERED);
-  else if (readers->credit >= CREDIT_ENOUGH && !is_slow (header)
-           && __atomic_load_n (&readers->n_waiting, __ATOMIC_RELAXED) > 0)
-    stay (readers, now, BUSY);
-  else
-    hand_over (readers);
+  earn (readers, header, now - since <= (spins ? SPIN_NS : SOON_NS), has_more (fd));
+  dispose (readers, header, now);
+  return n;
+}
+
+ssize_t
+nf_readers_reply (NfReaders *readers, int fd, const struct iovec *iov, int count)
+{
+  if (mine.word == 0 || !nf_near_is (readers->near))
+    return writev (fd, iov, count);
+
+  gint64 since = now_ns ();
+  __atomic_store_n (&readers->answered, mine.word, __ATOMIC_RELAXED);
+  ssize_t n = nf_near_writev (readers->near, fd, iov, count);
+  int err = errno;
+  mine.kept_off = now_ns () - since;
+  errno = err;
   return n;
 }
 

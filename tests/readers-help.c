@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static const guint32 opcodes[] = {
@@ -40,13 +41,14 @@ work (void *data)
 {
   NfCrew *crew = data;
   struct fuse_in_header header;
+  struct iovec answer = { (void *)"", 1 };
 
   while (nf_readers_read (crew->readers, crew->session, &header, sizeof header)
          == (ssize_t)sizeof header)
     {
       if (header.opcode != opcodes[NF_CREW_QUICK])
         be_stuck (crew);
-      if (write (crew->answers[header.unique][0], "", 1) != 1)
+      if (nf_readers_reply (crew->readers, crew->answers[header.unique][0], &answer, 1) != 1)
         break;
     }
   return NULL;
@@ -106,6 +108,7 @@ nf_crew_send (NfCrew *crew, guint caller, NfCrewRequest request)
     .len = sizeof header,
     .opcode = opcodes[request],
     .unique = caller,
+    .pid = (guint32)syscall (SYS_gettid),
   };
 
   return write (crew->kernel, &header, sizeof header) == (ssize_t)sizeof header;

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include "fs/near.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The scheduler moves callers, too: so often it is seen where he is. Asking takes some 10 µs. */
+#define LOOK_NS (1000 * 1000)
+/* Of proc_pid_stat(5), counted behind the name, which may have blanks and parentheses in it. */
+#define FIELD_STATE 3
+#define FIELD_PROCESSOR 39
+/* "(name) " has at most 64 bytes, each of 50 numbers at most 21. */
+#define STAT_MAX 2048
+
+struct NfNear
+{
+  gboolean can;
+  cpu_set_t cpus;
+  int policy;
+  pid_t tid; /* atomic: who was brought somewhere; 0: nobody */
+};
+
+/* What the calling thread knows, if it is the one. */
+typedef struct
+{
+  pid_t tid; /* its own; 0: not asked for yet */
+  guint32 caller;
+  int cpu;
+  gint64 looked;
+} Place;
+static __thread Place place;
+
+/* ---- what is allowed ---- */
+
+static gboolean
+has_sys_nice (void)
+{
+  struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+  struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+  return syscall (SYS_capget, &header, data) == 0
+         && (data[CAP_TO_INDEX (CAP_SYS_NICE)].effective & CAP_TO_MASK (CAP_SYS_NICE));
+}
+
+/* Leaving SCHED_IDLE is to the kernel what being nicer no longer is: see setrlimit(2). */
+static gboolean
+may_leave_idle (void)
+{
+  struct rlimit limit;
+  int nice = getpriority (PRIO_PROCESS, 0);
+
+  return has_sys_nice ()
+         || (getrlimit (RLIMIT_NICE, &limit) == 0 && (rlim_t)(20 - nice) <= limit.rlim_cur);
+}
+
+NfNear *
+nf_near_new (void)
+{
+  NfNear *near = g_new0 (NfNear, 1);
+
+  near->policy = sched_getscheduler (0);
+  near->can = sched_getaffinity (0, sizeof near->cpus, &near->cpus) == 0
+              && CPU_COUNT (&near->cpus) > 1
+              && (near->policy == SCHED_OTHER || near->policy == SCHED_BATCH) && may_leave_idle ();
+  return near;
+}
+
+void
+nf_near_free (NfNear *near)
+{
+  g_free (near);
+}
+
+/* ---- where ---- */
+
+/* The processor a thread last ran on, or -1. */
+static int
+cpu_of (guint32 tid)
+{
+  char path[32], text[STAT_MAX];
+  ssize_t len;
+
+  (void)g_snprintf (path, sizeof path, "/proc/%u/stat", tid);
+  int fd = open (path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return -1;
+  len = read (fd, text, sizeof text - 1);
+  (void)close (fd); /* was only read */
+  if (len <= 0)
+    return -1;
+  text[len] = '\0';
+  const char *at = strrchr (text, ')');
+  for (guint field = FIELD_STATE; at && field <= FIELD_PROCESSOR; field++)
+    at = strchr (at + 1, ' ');
+  return at ? (int)g_ascii_strtoll (at, NULL, 10) : -1;
+}
+
+static gboolean
+pin (int cpu)
+{
+  cpu_set_t one;
+
+  CPU_ZERO (&one);
+  CPU_SET ((size_t)cpu, &one);
+  return sched_setaffinity (0, sizeof one, &one) == 0;
+}
+
+/* TID may have ended; then there is nobody to let loose. */
+static void
+loosen (const NfNear *near, pid_t tid)
+{
+  (void)sched_setaffinity (tid, sizeof near->cpus, &near->cpus);
+}
+
+gboolean
+nf_near_is (NfNear *near)
+{
+  return place.tid != 0 && __atomic_load_n (&near->tid, __ATOMIC_RELAXED) == place.tid;
+}
+
+gboolean
+nf_near_is_used (NfNear *near)
+{
+  return __atomic_load_n (&near->tid, __ATOMIC_RELAXED) != 0;
+}
+
+gboolean
+nf_near_go (NfNear *near, guint32 caller, gint64 now)
+{
+  gboolean is = nf_near_is (near);
+
+  if (!near->can || caller == 0)
+    return is;
+  if (is && caller == place.caller && now - place.looked < LOOK_NS)
+    return TRUE;
+  int cpu = cpu_of (caller);
+  if (cpu < 0 || cpu >= CPU_SETSIZE || !CPU_ISSET ((size_t)cpu, &near->cpus)
+      || (!(is && cpu == place.cpu) && !pin (cpu)))
+    {
+      nf_near_leave (near);
+      return FALSE;
+    }
+  if (place.tid == 0)
+    place.tid = (pid_t)syscall (SYS_gettid);
+  place.caller = caller;
+  place.cpu = cpu;
+  place.looked = now;
+  __atomic_store_n (&near->tid, place.tid, __ATOMIC_RELEASE);
+  return TRUE;
+}
+
+void
+nf_near_leave (NfNear *near)
+{
+  pid_t tid = place.tid;
+
+  if (tid != 0
+      && __atomic_compare_exchange_n (&near->tid, &tid, 0, FALSE, __ATOMIC_ACQ_REL,
+                                      __ATOMIC_RELAXED))
+    loosen (near, 0);
+}
+
+static void
+set_policy (pid_t tid, int policy)
+{
+  const struct sched_param none = { 0 };
+
+  (void)sched_setscheduler (tid, policy, &none); /* allowed: that was seen before */
+}
+
+void
+nf_near_loose (NfNear *near)
+{
+  pid_t tid = __atomic_exchange_n (&near->tid, 0, __ATOMIC_ACQ_REL);
+
+  if (tid == 0)
+    return;
+  loosen (near, tid);
+  set_policy (tid, near->policy);
+}
+
+ssize_t
+nf_near_writev (NfNear *near, int fd, const struct iovec *iov, int count)
+{
+  if (!nf_near_is (near))
+    return writev (fd, iov, count);
+  set_policy (0, SCHED_IDLE);
+  ssize_t n = writev (fd, iov, count);
+  int err = errno;
+  set_policy (0, near->policy);
+  errno = err;
+  return n;
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "fs/near.h"
+
+/* Further apart than it looks anew. */
+#define LATER_NS ((gint64)10 * 1000 * 1000)
+#define ROUNDS_MAX 1000
+
+/* A caller sleeps until he is answered, and then notes how the worker runs. */
+typedef struct
+{
+  pid_t worker;
+  int answers[2];
+  int ready[2];
+  int cpu;
+  pid_t tid;
+  int seen; /* the worker's policy */
+  pthread_t thread;
+} Caller;
+
+static NfNear *near;
+static cpu_set_t all;
+static gint64 now;
+
+static void
+start (void)
+{
+  cr_assert_eq (sched_getaffinity (0, sizeof all, &all), 0);
+  near = nf_near_new ();
+}
+
+static void
+stop (void)
+{
+  nf_near_free (near);
+}
+
+TestSuite (near, .init = start, .fini = stop, .timeout = 60);
+
+static void *
+call (void *data)
+{
+  Caller *caller = data;
+  cpu_set_t one;
+  char byte = 0;
+
+  CPU_ZERO (&one);
+  CPU_SET ((size_t)caller->cpu, &one);
+  cr_assert_eq (sched_setaffinity (0, sizeof one, &one), 0);
+  caller->tid = (pid_t)syscall (SYS_gettid);
+  cr_assert_eq (write (caller->ready[1], &byte, 1), 1);
+  while (read (caller->answers[0], &byte, 1) == 1)
+    {
+      caller->seen = sched_getscheduler (caller->worker);
+      cr_assert_eq (write (caller->ready[1], &byte, 1), 1);
+    }
+  return NULL;
+}
+
+static void
+wait_for (const Caller *caller)
+{
+  char byte;
+
+  cr_assert_eq (read (caller->ready[0], &byte, 1), 1);
+}
+
+static void
+begin (Caller *caller, int cpu)
+{
+  *caller = (Caller){ .worker = (pid_t)syscall (SYS_gettid), .cpu = cpu, .seen = -1 };
+  cr_assert_eq (pipe (caller->answers), 0);
+  cr_assert_eq (pipe (caller->ready), 0);
+  cr_assert_eq (pthread_create (&caller->thread, NULL, call, caller), 0);
+  wait_for (caller);
+}
+
+static void
+end (Caller *caller)
+{
+  close (caller->answers[1]);
+  pthread_join (caller->thread, NULL);
+  close (caller->answers[0]);
+  close (caller->ready[0]);
+  close (caller->ready[1]);
+}
+
+static gboolean
+is_free (void)
+{
+  cpu_set_t cpus;
+
+  return sched_getaffinity (0, sizeof cpus, &cpus) == 0 && CPU_EQUAL (&cpus, &all)
+         && sched_getscheduler (0) == SCHED_OTHER;
+}
+
+static int
+nth_cpu (int n)
+{
+  int cpu = -1;
+
+  for (int i = 0; i <= n; i++)
+    do
+      cpu++;
+    while (!CPU_ISSET ((size_t)cpu, &all));
+  return cpu;
+}
+
+static gboolean
+go_to (const Caller *caller)
+{
+  now += LATER_NS;
+  return nf_near_go (near, (guint32)caller->tid, now);
+}
+
+/* Root on more than one processor, as in CI; FALSE: then nothing may have changed. */
+static gboolean
+is_possible (void)
+{
+  Caller caller;
+
+  begin (&caller, nth_cpu (0));
+  gboolean went = go_to (&caller);
+  cr_assert_eq (went, nf_near_is (near));
+  nf_near_leave (near);
+  end (&caller);
+  cr_assert (is_free ());
+  cr_assert (went || CPU_COUNT (&all) == 1 || geteuid () != 0);
+  return went;
+}
+
+Test (near, it_goes_where_the_caller_is)
+{
+  if (!is_possible ())
+    return;
+  for (int i = 0; i < CPU_COUNT (&all); i++)
+    {
+      Caller caller;
+
+      begin (&caller, nth_cpu (i));
+      cr_assert (go_to (&caller));
+      cr_assert_eq (sched_getcpu (), caller.cpu);
+      cr_assert (nf_near_is (near));
+      end (&caller);
+    }
+  nf_near_leave (near);
+  cr_assert_not (nf_near_is (near));
+  cr_assert (is_free ());
+}
+
+Test (near, it_is_looked_for_again_only_after_a_while)
+{
+  if (!is_possible ())
+    return;
+  Caller caller;
+  cpu_set_t one;
+
+  begin (&caller, nth_cpu (0));
+  cr_assert (go_to (&caller));
+  CPU_ZERO (&one);
+  CPU_SET ((size_t)nth_cpu (1), &one);
+  cr_assert_eq (sched_setaffinity (caller.tid, sizeof one, &one), 0);
+  cr_assert_eq (write (caller.answers[1], "", 1), 1);
+  wait_for (&caller); /* it has run there */
+  cr_assert (nf_near_go (near, (guint32)caller.tid, now));
+  cr_assert_eq (sched_getcpu (), nth_cpu (0));
+  cr_assert (go_to (&caller));
+  cr_assert_eq (sched_getcpu (), nth_cpu (1));
+  end (&caller);
+  nf_near_leave (near);
+}
+
+Test (near, nobody_to_be_found_leaves_it_free)
+{
+  Caller caller;
+
+  begin (&caller, nth_cpu (0));
+  (void)go_to (&caller);
+  end (&caller);
+  cr_assert_not (go_to (&caller));
+  cr_assert_not (nf_near_is (near));
+  cr_assert (is_free ());
+}
+
+static void *
+let_loose (void *data)
+{
+  nf_near_loose (data);
+  return NULL;
+}
+
+Test (near, another_thread_lets_it_loose)
+{
+  if (!is_possible ())
+    return;
+  Caller caller;
+  pthread_t other;
+
+  begin (&caller, nth_cpu (1));
+  cr_assert (go_to (&caller));
+  cr_assert (nf_near_is_used (near));
+  cr_assert_eq (pthread_create (&other, NULL, let_loose, near), 0);
+  pthread_join (other, NULL);
+  cr_assert_not (nf_near_is (near));
+  cr_assert_not (nf_near_is_used (near));
+  cr_assert (is_free ());
+  cr_assert (go_to (&caller));
+  cr_assert_eq (sched_getcpu (), caller.cpu);
+  end (&caller);
+  nf_near_leave (near);
+}
+
+Test (near, whoever_is_answered_goes_on_first)
+{
+  if (!is_possible ())
+    return;
+  struct iovec iov = { (void *)"", 1 };
+  Caller caller;
+
+  begin (&caller, nth_cpu (1));
+  for (guint i = 0; i < ROUNDS_MAX && caller.seen != SCHED_IDLE; i++)
+    {
+      cr_assert (go_to (&caller));
+      cr_assert_eq (nf_near_writev (near, caller.answers[1], &iov, 1), 1);
+      cr_assert_eq (sched_getscheduler (0), SCHED_OTHER);
+      wait_for (&caller);
+    }
+  cr_assert_eq (caller.seen, SCHED_IDLE);
+  errno = 0;
+  cr_assert_eq (nf_near_writev (near, -1, &iov, 1), -1);
+  cr_assert_eq (errno, EBADF);
+  cr_assert_eq (sched_getscheduler (0), SCHED_OTHER);
+  end (&caller);
+  nf_near_leave (near);
+}
+
+Test (near, an_answer_of_somebody_who_is_nowhere_is_only_sent)
+{
+  struct iovec iov = { (void *)"", 1 };
+  int fds[2];
+
+  cr_assert_eq (pipe (fds), 0);
+  cr_assert_eq (nf_near_writev (near, fds[1], &iov, 1), 1);
+  cr_assert (is_free ());
+  close (fds[0]);
+  close (fds[1]);
+}
