@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 /* The scheduler moves callers, too: so often it is seen where he is. Asking takes some 10 µs. */
-#define LOOK_NS (1000 * 1000)
+#define LOOK_NS (500 * 1000)
 /* Of proc_pid_stat(5), counted behind the name, which may have blanks and parentheses in it. */
 #define FIELD_STATE 3
 #define FIELD_PROCESSOR 39

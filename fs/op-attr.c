@@ -2,10 +2,11 @@
 #include "config.h"
 
 #include "fs/request.h"
-#include "sync/times.h"
 
 #include <errno.h>
 #include <string.h>
+
+#include "sync/times.h"
 
 /* Attributes, and the filesystem's own. */
 

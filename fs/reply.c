@@ -3,10 +3,11 @@
 
 #include "fs/open-mode.h"
 #include "fs/request.h"
-#include "sync/times.h"
 
 #include <errno.h>
 #include <string.h>
+
+#include "sync/times.h"
 
 /* Replies, and why what they say stays true in the kernel's caches.
  *
