@@ -21,6 +21,9 @@ typedef struct
   NfLinkKind kind;
   guint lanes;
   int cancel_fd; /* gives up when this is readable */
+  /* The far side has taken our key, as soon as that is known; may be NULL. */
+  void (*accepted) (gpointer data);
+  gpointer data;
 } NfDialTarget;
 
 /* Connects, and starts the relay on each lane. Blocks, up to NF_DIAL_TIMEOUT_MS and what a name

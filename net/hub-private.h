@@ -21,8 +21,8 @@
  * held. `up` and `down` are called by the thread of the ops session; it calls `down` after the
  * bulk session has delivered its last. */
 
-/* Streams whose first words are awaited, of all sites. */
-#define NF_HUB_LOBBY_MAX 64
+/* Streams whose first words are awaited, of all sites: five of each that come at the same time. */
+#define NF_HUB_LOBBY_MAX 256
 /* Links of one peer that run at the same time: an old and a new one of each kind, and spare. */
 #define NF_PEER_LINKS_MAX 16
 
@@ -41,7 +41,7 @@ typedef struct
   NfLink *link;
   NfLinkKind kind;
   gboolean dialling;
-  gboolean redialled; /* the bulk link is dialled by us when this ops session is up */
+  gboolean redialled; /* we have dialled this ops session, and dial the bulk link for it */
   NfSessionState state;
   gboolean was_up;
   NfMsg *hello;        /* the peer's, until it is admitted */
@@ -72,7 +72,10 @@ struct _NfPeer
   GPtrArray *links;   /* of NfLink, all that run */
   gboolean dial_thread;
   gboolean dialling;
-  guint greeting; /* sessions not yet up */
+  guint64
+      ops_id; /* the first half of the id of the ops link that we dial, or have dialled; 0: none */
+  guint64 bulk_id; /* the same, of the last one that got a thread for its bulk link */
+  guint greeting;  /* sessions not yet up */
   gboolean redial_now;
   gint64 redial_asked_us;
   gint64 redial_at_us;
@@ -145,8 +148,8 @@ void nf_session_fill_hello (NfPeer *peer, NfLinkKind kind, NfMsg *ret_msg);
 
 /* Starts the thread that dials PEER, if it's us who do and it doesn't run. */
 void nf_redial_start (NfPeer *peer);
-/* Starts the thread that dials the bulk link for the ops session of that incarnation. */
-void nf_redial_bulk (NfPeer *peer, NfSession *ops);
+/* Starts the thread that dials the bulk link for the ops link whose id begins with ID, unless it has one. */
+void nf_redial_bulk (NfPeer *peer, guint64 id);
 
 /* Logging: one line with the peer's name as a field. */
 void nf_hub_log (GLogLevelFlags level, const char *site, const char *format, ...)

@@ -21,6 +21,19 @@
 /* A process and a TCP connection each. */
 #define BULK_LANES_SSH 2
 
+/* The bulk link takes as many round trips as the ops link, so it isn't begun only when that stands. */
+static void
+accepted (gpointer data)
+{
+  NfPeer *peer = data;
+  guint64 id;
+
+  pthread_mutex_lock (&peer->lock);
+  id = peer->ops_id;
+  pthread_mutex_unlock (&peer->lock);
+  nf_redial_bulk (peer, id);
+}
+
 static NfTransport *
 dial (NfPeer *peer, NfLinkKind kind, guint64 session, NfLinkOptions *ret_options, GError **error)
 {
@@ -36,7 +49,12 @@ dial (NfPeer *peer, NfLinkKind kind, guint64 session, NfLinkOptions *ret_options
 
   target.ssh = ssh;
   target.cancel_fd = peer->hub->stop_fd;
-  if (kind == NF_LINK_BULK)
+  if (kind == NF_LINK_OPS)
+    {
+      target.accepted = accepted;
+      target.data = peer;
+    }
+  else
     target.lanes = transport == NF_TRANSPORT_SSH ? BULK_LANES_SSH : BULK_LANES_LIBSSH;
   *ret_options = (NfLinkOptions){ .kind = kind,
                                   .dialling = TRUE,
@@ -49,31 +67,36 @@ dial (NfPeer *peer, NfLinkKind kind, guint64 session, NfLinkOptions *ret_options
                                        : nf_ssh_dial (&target, error);
 }
 
-/* One attempt, and the session if it succeeds; ID is the first half of its link's id. Returns
- * whether that was up. */
+/* Runs SESSION, NULL if there was ERROR, and returns whether it was up. */
 static gboolean
-dial_and_run (NfPeer *peer, NfLinkKind kind, guint64 id)
+run (NfPeer *peer, NfSession *session, const GError *error)
 {
-  g_autoptr (GError) error = NULL;
-  NfLinkOptions options;
-  NfTransport *transport = dial (peer, kind, id, &options, &error);
-  NfSession *session = NULL;
-
-  pthread_mutex_lock (&peer->lock);
-  if (kind == NF_LINK_OPS)
-    peer->dialling = FALSE;
-  if (transport != NULL)
-    session
-        = nf_session_new (peer, &options, transport, options.lanes, kind == NF_LINK_OPS, &error);
-  pthread_mutex_unlock (&peer->lock);
   /* A stop between the attempt and here has closed the links that it saw. */
   if (session != NULL && nf_hub_stopping (peer->hub))
     nf_link_close (session->link, NF_NET_ERROR_CLOSED, "shutting down");
   if (session != NULL)
     return nf_session_run (session);
-  if (!nf_hub_stopping (peer->hub))
+  if (error != NULL && !nf_hub_stopping (peer->hub))
     nf_peer_failed (peer, error->message);
   return FALSE;
+}
+
+/* One attempt, and the session if it succeeds; ID is the first half of its link's id. Returns
+ * whether that was up. */
+static gboolean
+dial_and_run (NfPeer *peer, guint64 id)
+{
+  g_autoptr (GError) error = NULL;
+  NfLinkOptions options;
+  NfTransport *transport = dial (peer, NF_LINK_OPS, id, &options, &error);
+  NfSession *session = NULL;
+
+  pthread_mutex_lock (&peer->lock);
+  peer->dialling = FALSE;
+  if (transport != NULL)
+    session = nf_session_new (peer, &options, transport, options.lanes, TRUE, &error);
+  pthread_mutex_unlock (&peer->lock);
+  return run (peer, session, error);
 }
 
 /* MS, give or take a quarter, so that all peers of a site that comes back don't call at one
@@ -113,14 +136,18 @@ dial_thread (gpointer data)
   while (still_ours (peer))
     {
       gint64 began = g_get_monotonic_time ();
+      guint64 id = nf_hub_random ();
       gboolean was_up;
 
       peer->dialling = TRUE;
       peer->redial_now = FALSE;
       peer->redial_at_us = 0;
+      peer->ops_id = id;
       pthread_mutex_unlock (&peer->lock);
-      was_up = dial_and_run (peer, NF_LINK_OPS, nf_hub_random ());
+      was_up = dial_and_run (peer, id);
       pthread_mutex_lock (&peer->lock);
+      peer->ops_id = 0;
+      pthread_cond_broadcast (&peer->changed);
 
       if (was_up && g_get_monotonic_time () - began > STABLE_US)
         {
@@ -153,12 +180,12 @@ nf_redial_start (NfPeer *peer)
     }
 }
 
-/* The bulk link of one ops session, which is told from a later one by the first half of its
- * link's id. */
+/* The bulk link of one ops link, which is told from a later one by the first half of its id. */
 typedef struct
 {
   NfPeer *peer;
   guint64 id;
+  gboolean stood; /* the ops link was up */
 } Bulk;
 
 /* With the peer's lock held. */
@@ -167,8 +194,49 @@ ops_stands (const Bulk *bulk)
 {
   NfPeer *peer = bulk->peer;
 
-  return peer->usable && nf_link_id (peer->current->link)[0] == bulk->id
-         && !nf_hub_stopping (peer->hub);
+  return peer->usable && peer->current->was_up && nf_link_id (peer->current->link)[0] == bulk->id;
+}
+
+/* It stands, or may come to that; with the peer's lock held. */
+static gboolean
+ops_goes_on (Bulk *bulk)
+{
+  gboolean stands = ops_stands (bulk);
+
+  bulk->stood |= stands;
+  return bulk->peer->ops_id == bulk->id && stands == bulk->stood
+         && !nf_hub_stopping (bulk->peer->hub);
+}
+
+/* The session on TRANSPORT as soon as the ops link stands; with the peer's lock held. */
+static NfSession *
+join_ops (Bulk *bulk, const NfLinkOptions *options, NfTransport *transport, GError **error)
+{
+  NfPeer *peer = bulk->peer;
+
+  while (ops_goes_on (bulk) && !bulk->stood)
+    pthread_cond_wait (&peer->changed, &peer->lock);
+  if (ops_goes_on (bulk))
+    return nf_session_new (peer, options, transport, options->lanes, FALSE, error);
+  transport->ops->free (transport, FALSE);
+  return NULL;
+}
+
+static void
+dial_and_run_bulk (Bulk *bulk)
+{
+  g_autoptr (GError) error = NULL;
+  NfLinkOptions options;
+  NfTransport *transport = dial (bulk->peer, NF_LINK_BULK, bulk->id, &options, &error);
+  NfSession *session = NULL;
+
+  if (transport != NULL)
+    {
+      pthread_mutex_lock (&bulk->peer->lock);
+      session = join_ops (bulk, &options, transport, &error);
+      pthread_mutex_unlock (&bulk->peer->lock);
+    }
+  (void)run (bulk->peer, session, error); /* what became of it, ops_goes_on() tells */
 }
 
 static void
@@ -179,19 +247,19 @@ bulk_thread (gpointer data)
   guint backoff_ms = BULK_BACKOFF_MIN_MS;
 
   pthread_mutex_lock (&peer->lock);
-  while (ops_stands (bulk))
+  while (ops_goes_on (bulk))
     {
       gint64 until_us;
       struct timespec until;
 
       pthread_mutex_unlock (&peer->lock);
-      (void)dial_and_run (peer, NF_LINK_BULK, bulk->id); /* what became of it, ops_stands() tells */
+      dial_and_run_bulk (bulk);
       pthread_mutex_lock (&peer->lock);
 
       until_us = g_get_monotonic_time () + jittered_us (backoff_ms);
       until = (struct timespec){ until_us / G_USEC_PER_SEC, (until_us % G_USEC_PER_SEC) * 1000 };
       backoff_ms = MIN (backoff_ms * 2, BACKOFF_MAX_MS);
-      while (ops_stands (bulk) && g_get_monotonic_time () < until_us)
+      while (ops_goes_on (bulk) && g_get_monotonic_time () < until_us)
         if (pthread_cond_timedwait (&peer->changed, &peer->lock, &until) != 0)
           break;
     }
@@ -200,11 +268,23 @@ bulk_thread (gpointer data)
 }
 
 void
-nf_redial_bulk (NfPeer *peer, NfSession *ops)
+nf_redial_bulk (NfPeer *peer, guint64 id)
 {
-  Bulk *bulk = g_new (Bulk, 1);
+  gboolean start;
 
-  *bulk = (Bulk){ peer, nf_link_id (ops->link)[0] };
-  if (!nf_hub_run (peer->hub, bulk_thread, bulk))
-    g_free (bulk);
+  pthread_mutex_lock (&peer->lock);
+  start = peer->bulk_id != id;
+  peer->bulk_id = id;
+  pthread_mutex_unlock (&peer->lock);
+  if (!start)
+    return;
+
+  Bulk *bulk = g_new (Bulk, 1);
+  *bulk = (Bulk){ .peer = peer, .id = id };
+  if (nf_hub_run (peer->hub, bulk_thread, bulk))
+    return;
+  g_free (bulk);
+  pthread_mutex_lock (&peer->lock);
+  peer->bulk_id = 0;
+  pthread_mutex_unlock (&peer->lock);
 }

@@ -188,6 +188,7 @@ went_up (NfSession *session)
   peer->since_us = g_get_real_time ();
   g_clear_pointer (&peer->last_error, g_free);
   differs = memcmp (peer->map_digest, nf_map_digest (map), NF_MAP_DIGEST_SIZE) != 0;
+  pthread_cond_broadcast (&peer->changed); /* its bulk link may be waiting for it */
   pthread_mutex_unlock (&peer->lock);
 
   nf_hub_log (G_LOG_LEVEL_INFO, peer->name, "%s is connected%s", peer->name,
@@ -231,7 +232,7 @@ try_ops (NfSession *session, GError **error)
   went_up (session);
   nf_msg_free (g_steal_pointer (&session->hello));
   if (session->redialled)
-    nf_redial_bulk (peer, session);
+    nf_redial_bulk (peer, nf_link_id (session->link)[0]);
   return TRUE;
 }
 

@@ -377,43 +377,75 @@ authenticate (Dial *dial, GError **error)
   return FALSE;
 }
 
-static gboolean
-open_lane (Dial *dial, ssh_channel *ret_channel, GError **error)
+/* A channel with the relay at its end, or on its way there. */
+typedef struct
 {
-  ssh_channel channel = ssh_channel_new (dial->session);
-  int rc = SSH_ERROR;
+  ssh_channel channel;
+  gboolean open;
+  gboolean ready;
+} Opening;
 
-  *ret_channel = channel;
-  if (channel != NULL)
-    while ((rc = ssh_channel_open_session (channel)) == SSH_AGAIN)
-      if (!wait_more (dial, "opening a channel", error))
-        return FALSE;
+static int
+open_step (Opening *opening)
+{
+  int rc = opening->open ? SSH_OK : ssh_channel_open_session (opening->channel);
+
+  opening->open |= rc == SSH_OK;
   if (rc == SSH_OK)
-    while ((rc = ssh_channel_request_exec (channel, NF_DIAL_COMMAND)) == SSH_AGAIN)
+    rc = ssh_channel_request_exec (opening->channel, NF_DIAL_COMMAND);
+  opening->ready = rc == SSH_OK;
+  return rc;
+}
+
+/* All at a time: one after the other each would take two round trips. */
+static gboolean
+open_channels (Dial *dial, Opening *openings, GError **error)
+{
+  guint n_ready;
+
+  for (;;)
+    {
+      n_ready = 0;
+      for (guint i = 0; i < dial->target->lanes; i++)
+        {
+          int rc = openings[i].ready ? SSH_OK : open_step (&openings[i]);
+
+          if (rc != SSH_OK && rc != SSH_AGAIN)
+            {
+              g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_RELAY, "%s: starting %s: %s",
+                           dial->target->ssh, NF_DIAL_COMMAND, ssh_words (dial));
+              return FALSE;
+            }
+          n_ready += openings[i].ready ? 1 : 0;
+        }
+      if (n_ready == dial->target->lanes)
+        return TRUE;
       if (!wait_more (dial, "starting " NF_DIAL_COMMAND, error))
         return FALSE;
-  if (rc == SSH_OK)
-    return TRUE;
-  g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_RELAY, "%s: starting %s: %s", dial->target->ssh,
-               NF_DIAL_COMMAND, ssh_words (dial));
-  return FALSE;
+    }
 }
 
 static NfTransport *
 open_lanes (Dial *dial, GError **error)
 {
-  ssh_channel channels[NF_LANES_MAX] = { NULL };
+  Opening openings[NF_LANES_MAX] = { 0 };
+  ssh_channel channels[NF_LANES_MAX];
+  guint n = dial->target->lanes;
+  gboolean ok = TRUE;
 
-  for (guint i = 0; i < dial->target->lanes; i++)
-    if (!open_lane (dial, &channels[i], error))
-      {
-        for (guint k = 0; k <= i; k++)
-          if (channels[k] != NULL)
-            ssh_channel_free (channels[k]);
-        return NULL;
-      }
-  return nf_ssh_new (dial->session, channels, dial->target->lanes, dial->target->kind,
-                     &dial->proxy);
+  for (guint i = 0; i < n; i++)
+    {
+      openings[i].channel = channels[i] = ssh_channel_new (dial->session);
+      ok = ok && channels[i] != NULL;
+    }
+  if (!ok)
+    g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "libssh has no memory for a channel");
+  if (ok && open_channels (dial, openings, error))
+    return nf_ssh_new (dial->session, channels, n, dial->target->kind, &dial->proxy);
+  for (guint i = 0; i < n; i++)
+    if (channels[i] != NULL)
+      ssh_channel_free (channels[i]);
+  return NULL;
 }
 
 /* With the options set. */
@@ -427,6 +459,8 @@ dial_host (Dial *dial, GError **error)
   if (!check_host_key (dial, error) || !authenticate (dial, error))
     return NULL;
   tune_socket (dial);
+  if (dial->target->accepted != NULL)
+    dial->target->accepted (dial->target->data);
   return open_lanes (dial, error);
 }
 

@@ -8,8 +8,9 @@
  *
  * Everything here runs with the replica's `work` lock. */
 
-/* Directories that are compared at the same time: enough to fill a long line with small listings. */
-#define NF_HEAL_LISTS_MAX 32
+/* Directories that are compared at the same time: enough to fill a long line with small listings. They come one after
+ * the other. */
+#define NF_HEAL_LISTS_MAX 128
 /* Files whose content is healed at the same time; each costs a descriptor. */
 #define NF_HEAL_FILES_MAX 128
 

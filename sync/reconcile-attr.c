@@ -154,7 +154,7 @@ write_content (NfReplica *replica, NfFid fid, int fd, NfSlice data)
     return err;
   const NfAttr attr = { .fid = fid, .mtime = nf_time_ns (st.st_mtim) };
   err = nf_apply_write (fd, 0, data);
-  if (err == 0 && ftruncate (fd, (off_t)data.len) != 0)
+  if (err == 0 && (guint64)st.st_size > data.len && ftruncate (fd, (off_t)data.len) != 0)
     err = -errno;
   return err != 0 ? err : nf_tree_set_attr (replica->share->tree, fid, fd, NF_SET_MTIME, &attr);
 }

@@ -26,7 +26,9 @@ typedef struct
 {
   NfServe *serve;
   char *name;
-  GQueue jobs; /* of NfServeJob */
+  GQueue
+      lists; /* of NfServeJob: one after the other, so that few names are in memory and the site can ask for more */
+  GQueue reads; /* the same: FETCH and HASH, in turn */
   gboolean running;
   guint turn;
 } Site;
@@ -55,11 +57,24 @@ job_free (gpointer data)
 }
 
 static void
+clear_jobs (Site *site)
+{
+  g_queue_clear_full (&site->lists, job_free);
+  g_queue_clear_full (&site->reads, job_free);
+}
+
+static guint
+n_jobs (const Site *site)
+{
+  return site->lists.length + site->reads.length;
+}
+
+static void
 site_free (gpointer data)
 {
   Site *site = data;
 
-  g_queue_clear_full (&site->jobs, job_free);
+  clear_jobs (site);
   g_free (site->name);
   g_free (site);
 }
@@ -129,22 +144,31 @@ rest_of (const NfServeJob *job)
   return job->type == NF_MSG_FETCH ? job->end - MIN (job->end, job->offset) : 0;
 }
 
-/* Every second time the one with the least left, so that small files don't wait for large ones; else the one that
- * has waited longest, so that none waits for ever. With the lock. */
+/* The one with the least left, so that small files don't wait for large ones. */
+static NfServeJob *
+take_shortest (GQueue *reads)
+{
+  GList *best = reads->head;
+  guint n = 0;
+
+  for (GList *l = best; l && n < LOOK_MAX; l = l->next, n++)
+    if (rest_of (l->data) < rest_of (best->data))
+      best = l;
+  NfServeJob *job = best->data;
+  g_queue_delete_link (reads, best);
+  return job;
+}
+
+/* Every second time what is read, the one that has waited longest, so that none waits for ever. With the lock. */
 static NfServeJob *
 next_job (Site *site)
 {
-  GList *best = site->jobs.head;
-  guint n = 0;
+  gboolean oldest = site->turn++ & 1;
 
-  g_assert (best != NULL);
-  if (site->turn++ & 1)
-    for (GList *l = best; l && n < LOOK_MAX; l = l->next, n++)
-      if (rest_of (l->data) < rest_of (best->data))
-        best = l;
-  NfServeJob *job = best->data;
-  g_queue_delete_link (&site->jobs, best);
-  return job;
+  g_assert (n_jobs (site) > 0);
+  if (site->lists.length > 0 && (!oldest || site->reads.length == 0))
+    return g_queue_pop_head (&site->lists);
+  return oldest ? g_queue_pop_head (&site->reads) : take_shortest (&site->reads);
 }
 
 /* The next request, or NULL: then the site has no worker any more. */
@@ -155,7 +179,7 @@ take_job (Site *site)
   NfServeJob *job = NULL;
 
   pthread_mutex_lock (&site->serve->lock);
-  if (site->jobs.length > 0 && host->queued (host->data, site->name, TRUE) < QUEUE_MAX)
+  if (n_jobs (site) > 0 && host->queued (host->data, site->name, TRUE) < QUEUE_MAX)
     job = next_job (site);
   else
     site->running = FALSE;
@@ -167,7 +191,10 @@ static void
 put_back (Site *site, NfServeJob *job)
 {
   pthread_mutex_lock (&site->serve->lock);
-  g_queue_push_tail (&site->jobs, job);
+  if (job->type == NF_MSG_LIST)
+    g_queue_push_head (&site->lists, job);
+  else
+    g_queue_push_tail (&site->reads, job);
   pthread_mutex_unlock (&site->serve->lock);
 }
 
@@ -214,7 +241,7 @@ start (Site *site)
   NfPrimary *primary = site->serve->primary;
   NfHost *host = primary->share->host;
 
-  if (site->running || site->jobs.length == 0)
+  if (site->running || n_jobs (site) == 0)
     return;
   site->running = TRUE;
   Turn *turn = g_new (Turn, 1);
@@ -318,9 +345,9 @@ nf_serve_request (NfServe *serve, const char *name, const NfMsg *request)
   pthread_mutex_lock (&serve->lock);
   Site *site = site_of (serve, name);
   NfServeJob *job = job_new (serve, site, request);
-  if (site->jobs.length < JOBS_MAX)
+  if (n_jobs (site) < JOBS_MAX)
     {
-      g_queue_push_tail (&site->jobs, job);
+      g_queue_push_tail (job->type == NF_MSG_LIST ? &site->lists : &site->reads, job);
       start (site);
     }
   else
@@ -346,6 +373,6 @@ nf_serve_peer_down (NfServe *serve, const char *name)
   pthread_mutex_lock (&serve->lock);
   Site *site = g_hash_table_lookup (serve->sites, name);
   if (site)
-    g_queue_clear_full (&site->jobs, job_free);
+    clear_jobs (site);
   pthread_mutex_unlock (&serve->lock);
 }

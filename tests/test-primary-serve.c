@@ -146,6 +146,52 @@ Test (serve, a_listing_has_the_object_and_all_entries)
   cr_assert_gt (frames, 1);
 }
 
+static NfFid
+make_large_dir (const char *name)
+{
+  g_autofree guint8 *data = g_malloc0 (65536);
+  NfFid dir, file;
+
+  cr_assert_eq (do_mkdir (world, ROOT, name, 0755, &dir), 0);
+  for (guint i = 0; i < 20; i++)
+    {
+      g_autofree char *file_name = g_strdup_printf ("%u", i);
+      cr_assert_eq (do_create (world, dir, file_name, 0644, 0, &file), 0);
+      cr_assert_eq (do_write (world, file, 0, 0, data, 65536), 0);
+    }
+  return dir;
+}
+
+/* So the first can be followed by another question before the second is through. A file isn't held up by either. */
+Test (serve, listings_come_one_after_the_other)
+{
+  const NfFid dirs[] = { make_large_dir ("a"), make_large_dir ("b") };
+  GPtrArray *inbox = world->b->inbox;
+  g_autoptr (GString) order = g_string_new (NULL);
+  NfFid file;
+
+  cr_assert_eq (do_create (world, ROOT, "f", 0644, 0, &file), 0);
+  nf_sim_connect (world->sim, "a", "b");
+  for (guint i = 0; i < 2; i++)
+    {
+      NfMsg msg = { .type = NF_MSG_LIST, .list = { SHARE, 1 + i, dirs[i], NF_LIST_ALL_NEW } };
+      nf_sim_send (world->sim, "b", "a", TRUE, &msg);
+    }
+  ask_fetch (3, file, 0, 100);
+  while (nf_sim_step (world->sim))
+    continue;
+  for (guint i = 0; i < inbox->len; i++)
+    {
+      const NfMsg *msg = inbox->pdata[i];
+      if (msg->type == NF_MSG_LISTED)
+        g_string_append_c (order, (char)('0' + msg->listed.id));
+      else if (msg->type == NF_MSG_FETCHED)
+        g_string_append_c (order, 'f');
+    }
+  cr_assert (g_regex_match_simple ("^1f?1f?1f?1*2{3,}$", order->str, 0, 0), "%s", order->str);
+  cr_assert (strchr (order->str, 'f') != NULL);
+}
+
 /* Asks with DIGEST. Returns that of what is listed, or 0 if it is the same. */
 static guint64
 list_with (guint64 id, guint8 flags, guint64 digest)
