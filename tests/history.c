@@ -83,8 +83,9 @@ struct Chain
   guint64 id;
   guint32 len;
   gboolean sync;
-  guint64 seen; /* in the second of two files */
-  guint cuts;   /* of links, when it wrote */
+  guint64 seen;  /* in the second of two files */
+  guint cuts;    /* of links, when it wrote */
+  guint opening; /* of its site, when it looked up */
   void (*go) (Chain *chain);
 };
 
@@ -323,9 +324,14 @@ document_read (gpointer data, int status, const NfMsg *answer)
 static void
 read_document (Chain *chain)
 {
-  chain->over = chain->status != 0 || chain->step == 2;
+  guint opening = chain->run->world->openings[chain->site];
+
+  /* What was looked up before a restart nobody has any more: the new life may show an older state. */
+  chain->over
+      = chain->status != 0 || chain->step == 2 || (chain->step > 0 && chain->opening != opening);
   if (chain->over)
     return;
+  chain->opening = opening;
   if (chain->step++ == 0)
     chain_look_up (chain, "doc");
   else

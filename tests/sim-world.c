@@ -46,6 +46,7 @@ try_to_open (NfWorld *world, guint i, GError **error)
   g_autofree char *boot = g_strdup_printf ("00000000-0000-0000-%04u-%012u", i, world->boots[i]);
 
   nf_boot_pretend (boot);
+  world->openings[i]++;
   g_debug ("%s is opened", nf_world_sites[i]);
   return nf_sim_open (world->sites[i], i == 0 ? NF_ROLE_PRIMARY : NF_ROLE_REPLICA, world->dirs[i],
                       "a", others[i], error);

@@ -19,6 +19,8 @@ typedef struct
   NfSimSite *sites[NF_WORLD_SITES];
   char *dirs[NF_WORLD_SITES];
   guint boots[NF_WORLD_SITES]; /* how often each machine has gone down */
+  guint openings
+      [NF_WORLD_SITES]; /* how often each site was opened: whoever held something of a life before has lost it */
   NfFid dirs_known[NF_WORLD_FIDS];
   guint n_dirs;
   NfFid files_known[NF_WORLD_FIDS];
