@@ -15,8 +15,8 @@
 
 /* A worker sleeps longer than this anyway if it sleeps at all: waking up costs as much. */
 #define SPIN_NS (50 * 1000)
-/* The same for a reader that slept: both wake-ups are in it. */
-#define SOON_NS (150 * 1000)
+/* The same for a reader that slept: both wake-ups are in it, and that of a worker who took over. */
+#define SOON_NS (300 * 1000)
 /* What takes longer is nothing to wait for. */
 #define QUICK_NS (200 * 1000)
 /* The watch looks so often, and no more when nothing was read for so many looks. */
@@ -30,13 +30,14 @@
 /* Few requests are enough to see that they come one after another; after one that wasn't so, it takes longer. */
 #define CREDIT_ENOUGH 4
 #define CREDIT_SPENT (-16)
-/* What looking without sleeping, and being near the caller, cost in credit: twice as much after each time that somebody
- * else had the processor for so long meanwhile, and less again while that doesn't happen. */
+/* What looking without sleeping costs in credit: twice as much after each time that somebody else had the processor for
+ * so long meanwhile, and less again while that doesn't happen. */
 #define KEPT_OFF_NS (500 * 1000)
 #define PRICE_MIN CREDIT_ENOUGH
 #define PRICE_MAX 4096
 #define PRICE_DROPS_AFTER 32
-/* So many requests in a row are by one caller before one is near him: of two at a time each has a few, too. */
+/* So many requests in a row are by one caller before one is near him: of two at a time each has a few, too. So many
+ * again after somebody else had the processor there, or he computed. */
 #define SAME_ENOUGH 8
 /* The kernel gives out so many FORGETs before requests, and then requests, with FORGETs behind them that nobody waits
  * for (fuse_dev_do_read()). */
@@ -64,7 +65,7 @@ struct NfReaders
   NfNear *near;
   int credit; /* the reader's, as all up to `spins` are */
   int price;
-  guint n_cheap;     /* times without being kept off, since the price was last changed */
+  guint n_cheap;     /* looks without being kept off, since the price was last changed */
   guint32 caller;    /* who asked last, */
   guint n_same;      /* for so many times */
   guint n_forgetful; /* requests since the last FORGET, counted down */
@@ -164,6 +165,16 @@ wait_a_look (NfReaders *readers)
   return pthread_cond_timedwait (&readers->changed, &readers->lock, &until) == ETIMEDOUT;
 }
 
+/* Another is the reader now. Once the request was answered its worker only didn't get the processor. */
+static void
+take_stock (NfReaders *readers, guint64 word)
+{
+  if (__atomic_load_n (&readers->answered, __ATOMIC_RELAXED) == word)
+    readers->n_same = 0;
+  else
+    readers->credit = CREDIT_SPENT;
+}
+
 /* The request that was read in this turn has been seen LOOKS times. */
 static gboolean
 is_held_up (guint64 word, guint looks)
@@ -192,9 +203,7 @@ watch (NfReaders *readers)
       if (is_held_up (word, looks) && take (readers, word))
         {
           nf_near_loose (readers->near);
-          /* Once answered it was the caller, or somebody else, who kept the processor. */
-          readers->credit
-              = __atomic_load_n (&readers->answered, __ATOMIC_RELAXED) == word ? 0 : CREDIT_SPENT;
+          take_stock (readers, word);
           __atomic_add_fetch (&readers->taken_over, 1, __ATOMIC_RELAXED);
           return TRUE;
         }
@@ -389,7 +398,7 @@ dispose (NfReaders *readers, const struct fuse_in_header *header, gint64 now)
   gboolean others = __atomic_load_n (&readers->n_waiting, __ATOMIC_RELAXED) > 0;
   gboolean stays = others && readers->credit >= CREDIT_ENOUGH && !is_slow (header);
 
-  if (!stays || readers->credit < readers->price || readers->n_same < SAME_ENOUGH)
+  if (!stays || readers->n_same < SAME_ENOUGH)
     nf_near_leave (readers->near);
   else
     (void)nf_near_go (readers->near, header->pid, now); /* else it will spin */
@@ -418,9 +427,9 @@ nf_readers_read (NfReaders *readers, int fd, void *buf, gsize size)
   gboolean near = nf_near_is (readers->near);
   gboolean spins = !near && readers->spins && readers->credit >= readers->price;
   if (spins)
-    kept_off = spin (fd, since) - since;
-  if (spins || near)
-    set_price (readers, kept_off > KEPT_OFF_NS);
+    set_price (readers, spin (fd, since) - since > KEPT_OFF_NS);
+  if (near && kept_off > KEPT_OFF_NS)
+    readers->n_same = 0;
   ssize_t n = read (fd, buf, size);
   if (n < (ssize_t)sizeof *header)
     return n; /* still the reader */
