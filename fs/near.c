@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,12 +23,23 @@
 /* "(name) " has at most 64 bytes, each of 50 numbers at most 21. */
 #define STAT_MAX 2048
 
+/* Where a caller is, is looked up by a thread of its own: the kernel holds /proc/PID/stat while the caller is in execve(2), and
+ * that may wait for an answer of ours. */
 struct NfNear
 {
   gboolean can;
   cpu_set_t cpus;
   int policy;
   pid_t tid; /* atomic: who was brought somewhere; 0: nobody */
+
+  int refs;             /* atomic: the owner's and the looking thread's */
+  pthread_mutex_t lock; /* guards what follows */
+  pthread_cond_t asked;
+  gboolean stopped;
+  guint32 wanted;      /* whose place is to be looked up; 0: nobody's */
+  gboolean looking;    /* it is being done */
+  guint32 seen_caller; /* the last that was, and where */
+  int seen_cpu;
 };
 
 /* What the calling thread knows, if it is the one. */
@@ -63,24 +75,6 @@ may_leave_idle (void)
          || (getrlimit (RLIMIT_NICE, &limit) == 0 && (rlim_t)(20 - nice) <= limit.rlim_cur);
 }
 
-NfNear *
-nf_near_new (void)
-{
-  NfNear *near = g_new0 (NfNear, 1);
-
-  near->policy = sched_getscheduler (0);
-  near->can = sched_getaffinity (0, sizeof near->cpus, &near->cpus) == 0
-              && CPU_COUNT (&near->cpus) > 1
-              && (near->policy == SCHED_OTHER || near->policy == SCHED_BATCH) && may_leave_idle ();
-  return near;
-}
-
-void
-nf_near_free (NfNear *near)
-{
-  g_free (near);
-}
-
 /* ---- where ---- */
 
 /* The processor a thread last ran on, or -1. */
@@ -103,6 +97,107 @@ cpu_of (guint32 tid)
   for (guint field = FIELD_STATE; at && field <= FIELD_PROCESSOR; field++)
     at = strchr (at + 1, ' ');
   return at ? (int)g_ascii_strtoll (at, NULL, 10) : -1;
+}
+
+static void
+near_unref (NfNear *near)
+{
+  if (!g_atomic_int_dec_and_test (&near->refs))
+    return;
+  pthread_cond_destroy (&near->asked);
+  pthread_mutex_destroy (&near->lock);
+  g_free (near);
+}
+
+static void *
+look (void *data)
+{
+  NfNear *near = data;
+
+  pthread_mutex_lock (&near->lock);
+  while (!near->stopped)
+    {
+      guint32 caller = near->wanted;
+
+      if (caller == 0)
+        {
+          pthread_cond_wait (&near->asked, &near->lock);
+          continue;
+        }
+      near->wanted = 0;
+      near->looking = TRUE;
+      pthread_mutex_unlock (&near->lock);
+      int cpu = cpu_of (caller);
+      pthread_mutex_lock (&near->lock);
+      near->looking = FALSE;
+      near->seen_caller = caller;
+      near->seen_cpu = cpu;
+    }
+  pthread_mutex_unlock (&near->lock);
+  near_unref (near);
+  return NULL;
+}
+
+/* Not joined: it may be held until the kernel knows that nobody answers any more. */
+static gboolean
+start_looking (NfNear *near)
+{
+  pthread_attr_t attr;
+  pthread_t thread;
+
+  pthread_attr_init (&attr);
+  pthread_attr_setdetachstate (&attr, PTHREAD_CREATE_DETACHED);
+  g_atomic_int_inc (&near->refs);
+  gboolean started = pthread_create (&thread, &attr, look, near) == 0;
+  if (!started)
+    near_unref (near);
+  pthread_attr_destroy (&attr);
+  return started;
+}
+
+NfNear *
+nf_near_new (void)
+{
+  NfNear *near = g_new0 (NfNear, 1);
+
+  near->refs = 1;
+  pthread_mutex_init (&near->lock, NULL);
+  pthread_cond_init (&near->asked, NULL);
+  near->policy = sched_getscheduler (0);
+  near->can = sched_getaffinity (0, sizeof near->cpus, &near->cpus) == 0
+              && CPU_COUNT (&near->cpus) > 1
+              && (near->policy == SCHED_OTHER || near->policy == SCHED_BATCH) && may_leave_idle ()
+              && start_looking (near);
+  return near;
+}
+
+void
+nf_near_free (NfNear *near)
+{
+  pthread_mutex_lock (&near->lock);
+  near->stopped = TRUE;
+  pthread_cond_signal (&near->asked);
+  pthread_mutex_unlock (&near->lock);
+  near_unref (near);
+}
+
+/* Asks for the place of CALLER. Returns what was seen since it was asked for the last time, -2 if nothing was. */
+static int
+ask (NfNear *near, guint32 caller)
+{
+  int cpu = -2;
+
+  pthread_mutex_lock (&near->lock);
+  if (near->seen_caller == caller)
+    cpu = near->seen_cpu;
+  near->seen_caller = 0;
+  if (!near->looking && cpu == -2)
+    {
+      near->wanted = caller;
+      pthread_cond_signal (&near->asked);
+    }
+  pthread_mutex_unlock (&near->lock);
+  return cpu;
 }
 
 static gboolean
@@ -143,7 +238,9 @@ nf_near_go (NfNear *near, guint32 caller, gint64 now)
     return is;
   if (is && caller == place.caller && now - place.looked < LOOK_NS)
     return TRUE;
-  int cpu = cpu_of (caller);
+  int cpu = ask (near, caller);
+  if (cpu == -2)
+    return is; /* soon */
   if (cpu < 0 || cpu >= CPU_SETSIZE || !CPU_ISSET ((size_t)cpu, &near->cpus)
       || (!(is && cpu == place.cpu) && !pin (cpu)))
     {

@@ -28,7 +28,8 @@ NfNear *nf_near_new (void);
 void nf_near_free (NfNear *near);
 
 /* Brings the calling thread to where CALLER (a thread's id, 0: nobody known) runs, or sees whether it still is there.
- * NOW: nanoseconds of CLOCK_MONOTONIC. FALSE: it can't, and is as free as before. */
+ * Where that is, is found out meanwhile: a later call goes there. NOW: nanoseconds of CLOCK_MONOTONIC. FALSE: it isn't
+ * there, and is as free as before. */
 gboolean nf_near_go (NfNear *near, guint32 caller, gint64 now);
 /* The calling thread was brought somewhere, and not let loose since. */
 gboolean nf_near_is (NfNear *near);
