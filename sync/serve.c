@@ -151,6 +151,7 @@ take_shortest (GQueue *reads)
   GList *best = reads->head;
   guint n = 0;
 
+  g_assert (best != NULL);
   for (GList *l = best; l && n < LOOK_MAX; l = l->next, n++)
     if (rest_of (l->data) < rest_of (best->data))
       best = l;
