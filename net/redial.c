@@ -218,7 +218,8 @@ join_ops (Bulk *bulk, const NfLinkOptions *options, NfTransport *transport, GErr
     pthread_cond_wait (&peer->changed, &peer->lock);
   if (ops_goes_on (bulk))
     return nf_session_new (peer, options, transport, options->lanes, FALSE, error);
-  transport->ops->free (transport, FALSE);
+  transport->ops->free (
+      transport, TRUE); /* silently: a goodbye might wait for the network, with the lock held */
   return NULL;
 }
 
