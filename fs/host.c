@@ -4,6 +4,9 @@
 #include "fs/daemon-private.h"
 #include "fs/point.h"
 
+/* A thread is woken once for all that goes in this time. */
+#define LINGER_MS 1
+
 static NfLinkKind
 kind_of (gboolean bulk)
 {
@@ -111,6 +114,7 @@ nf_daemon_init_host (NfDaemon *daemon)
     .data = daemon,
     .post = host_post,
     .post_after = host_post_after,
+    .linger_ms = LINGER_MS,
     .send = host_send,
     .queued = host_queued,
     .redial = host_redial,

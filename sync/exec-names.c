@@ -115,6 +115,10 @@ drop_from_index (NfExec *exec, const Removal *removal)
 static int
 carry_out_removal (NfExec *exec, const Removal *removal)
 {
+  int kept = removal->orphan ? -1
+                             : nf_linger_keep (exec->primary->linger, &removal->attr,
+                                               removal->dir_fd, removal->name);
+
   nf_exec_changing (exec);
   int err = call_unlink (exec, removal);
   if (err == 0)
@@ -123,6 +127,7 @@ carry_out_removal (NfExec *exec, const Removal *removal)
       drop_from_index (exec, removal);
     }
   nf_exec_changed (exec);
+  nf_linger_leave (exec->primary->linger, kept);
   return err;
 }
 

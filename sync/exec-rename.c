@@ -278,8 +278,20 @@ put_mtimes (NfExec *exec, const Renaming *renaming)
 }
 
 static int
+keep_displaced (NfExec *exec, const Renaming *renaming)
+{
+  const End *to = &renaming->to;
+
+  return displaces (renaming) && !renaming->orphan
+             ? nf_linger_keep (exec->primary->linger, &to->attr, nf_tree_dir_fd (to->dir), to->name)
+             : -1;
+}
+
+static int
 carry_out (NfExec *exec, const Renaming *renaming)
 {
+  int kept = keep_displaced (exec, renaming);
+
   nf_exec_changing (exec);
   int err = call_rename (exec, renaming);
   if (err == 0)
@@ -291,6 +303,7 @@ carry_out (NfExec *exec, const Renaming *renaming)
         nf_exec_broken (exec, "rename", index_err);
     }
   nf_exec_changed (exec);
+  nf_linger_leave (exec->primary->linger, kept);
   return err;
 }
 

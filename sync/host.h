@@ -46,6 +46,8 @@ struct NfHost
   /* The same after DELAY_MS. Can't be cancelled: FUNC finds out for itself whether it still
    * matters. */
   void (*post_after) (gpointer data, guint delay_ms, NfFunc func, gpointer arg);
+  /* Files without a name are given up so much later (linger.h); 0: at once. */
+  guint linger_ms;
   /* Queues MSG for SITE, encoding it at once. FALSE if there is no link. BULK: on the bulk
    * connection. */
   gboolean (*send) (gpointer data, const char *site, gboolean bulk, const NfMsg *msg);

@@ -79,6 +79,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/late.c \
 	sync/life.c \
 	sync/life.h \
+	sync/linger.c \
+	sync/linger.h \
 	sync/listing.c \
 	sync/listing.h \
 	sync/lock-table.c \

@@ -7,6 +7,7 @@
 #include "sync/broadcast.h"
 #include "sync/life.h"
 #include "sync/grants.h"
+#include "sync/linger.h"
 #include "sync/locks.h"
 #include "sync/opens.h"
 #include "sync/order.h"
@@ -56,6 +57,7 @@ struct NfPrimary
   NfWaits *waits;
   NfGrants *grants; /* NULL of a source */
   NfAdopter *adopter;
+  NfLinger *linger;
   guint64 source_seq; /* not 0: this is a replica's, and everything as of this op; see source.h */
   gint broken;        /* atomic: index and tree differ after a failed commit: no more changes */
   guint64 names_changed; /* atomic: how often a name went elsewhere; for remembered paths */

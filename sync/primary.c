@@ -23,6 +23,7 @@ free_parts (NfPrimary *primary)
 {
   nf_serve_free (primary->serve);
   nf_adopter_free (primary->adopter);
+  nf_linger_free (primary->linger);
   if (primary->broadcast)
     nf_broadcast_free (primary->broadcast);
   if (primary->order)
@@ -51,6 +52,7 @@ new_parts (NfShare *share)
   primary->late = g_array_new (FALSE, FALSE, sizeof (NfLate));
   primary->answered = nf_answered_new ();
   primary->adopter = nf_adopter_new (primary);
+  primary->linger = nf_linger_new (share->host);
   primary->serve = nf_serve_new (primary);
   primary->waits = nf_waits_new (primary);
   return primary;
@@ -213,7 +215,16 @@ gives_space (const NfMsg *call)
     }
 }
 
-/* On a full disk the reserve is for what makes room; nothing else has it until there is some again. */
+/* Is there space, though CALL found none? On a full disk the reserve is for what makes room. */
+static gboolean
+found_space (NfPrimary *primary, const NfMsg *call, int err)
+{
+  if ((err == -ENOSPC || err == -EDQUOT) && nf_linger_end (primary->linger))
+    return TRUE;
+  return err == -ENOSPC && gives_space (call) && nf_reserve_spend (primary->share->reserve);
+}
+
+/* Nothing else has the reserve until there is space again. */
 static int
 execute_change (NfPrimary *primary, const char *site, NfFile *file, const NfMsg *call,
                 const NfCallHead *head, NfMsg *answer)
@@ -230,7 +241,7 @@ execute_change (NfPrimary *primary, const char *site, NfFile *file, const NfMsg 
       nf_exec_init (&exec, primary, site, file, call, head, answer);
       err = carry_out (&exec);
     }
-  while (err == -ENOSPC && gives_space (call) && nf_reserve_spend (reserve));
+  while (found_space (primary, call, err));
   if (err == 0 && gives_space (call))
     nf_reserve_freed (reserve);
   answer->answer.seq = exec.seq;
@@ -252,6 +263,8 @@ answer_peers (NfPrimary *primary, NfMsg *answer)
 static int
 execute_read (NfPrimary *primary, const char *site, NfFile *file, const NfMsg *call, NfMsg *answer)
 {
+  if (call->type == NF_MSG_STATFS)
+    (void)nf_linger_end (primary->linger); /* whether there was something is no matter */
   int err = nf_reads_call (primary->share, call, file ? file->fd : -1, nf_primary_adopt, answer);
 
   if (site)

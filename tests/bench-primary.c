@@ -74,6 +74,7 @@ host_invalidate (gpointer data, NfShare *which, const NfInval *inval)
 static NfHost host = {
   .post = host_post,
   .post_after = host_post_after,
+  .linger_ms = 1,
   .send = host_send,
   .queued = host_queued,
   .realtime_ns = host_realtime,

@@ -151,6 +151,10 @@ unit_tests += tests/test-lock-table
 tests_test_lock_table_SOURCES = tests/test-lock-table.c
 tests_test_lock_table_LDADD = $(SYNC_UNIT)
 
+unit_tests += tests/test-linger
+tests_test_linger_SOURCES = tests/test-linger.c $(SIM)
+tests_test_linger_LDADD = $(SYNC_UNIT)
+
 unit_tests += tests/test-intents
 tests_test_intents_SOURCES = tests/test-intents.c $(SIM)
 tests_test_intents_LDADD = $(SYNC_UNIT)
