@@ -16,7 +16,9 @@
 #include <unistd.h>
 
 /* The scheduler moves callers, too: so often it is seen where he is. Asking takes some 10 µs. */
-#define LOOK_NS (500 * 1000)
+#define LOOK_NS (50 * 1000 * 1000)
+/* And so often when it seems that he has gone. */
+#define LOOK_DOUBTED_NS (100 * 1000)
 /* Of proc_pid_stat(5), counted behind the name, which may have blanks and parentheses in it. */
 #define FIELD_STATE 3
 #define FIELD_PROCESSOR 39
@@ -49,6 +51,7 @@ typedef struct
   guint32 caller;
   int cpu;
   gint64 looked;
+  gboolean doubted; /* since then */
 } Place;
 static __thread Place place;
 
@@ -236,7 +239,8 @@ nf_near_go (NfNear *near, guint32 caller, gint64 now)
 
   if (!near->can || caller == 0)
     return is;
-  if (is && caller == place.caller && now - place.looked < LOOK_NS)
+  if (is && caller == place.caller
+      && now - place.looked < (place.doubted ? LOOK_DOUBTED_NS : LOOK_NS))
     return TRUE;
   int cpu = ask (near, caller);
   if (cpu == -2)
@@ -252,8 +256,15 @@ nf_near_go (NfNear *near, guint32 caller, gint64 now)
   place.caller = caller;
   place.cpu = cpu;
   place.looked = now;
+  place.doubted = FALSE;
   __atomic_store_n (&near->tid, place.tid, __ATOMIC_RELEASE);
   return TRUE;
+}
+
+void
+nf_near_doubt (void)
+{
+  place.doubted = TRUE;
 }
 
 void

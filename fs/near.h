@@ -31,6 +31,8 @@ void nf_near_free (NfNear *near);
  * Where that is, is found out meanwhile: a later call goes there. NOW: nanoseconds of CLOCK_MONOTONIC. FALSE: it isn't
  * there, and is as free as before. */
 gboolean nf_near_go (NfNear *near, guint32 caller, gint64 now);
+/* It seems that the caller isn't where the calling thread is: he is looked for sooner. */
+void nf_near_doubt (void);
 /* The calling thread was brought somewhere, and not let loose since. */
 gboolean nf_near_is (NfNear *near);
 /* Some thread was, and not let loose since. Thread: any. */

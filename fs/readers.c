@@ -25,6 +25,11 @@
 /* A reader who is near his caller, and on whom he doesn't call for so many looks, stands behind something else there. */
 #define LOOK_NEAR_NS (250 * 1000)
 #define LOOKS_NEAR 2
+/* After so many with something new in a row it needn't be as often: whoever looks wakes a processor, and it takes the caller
+ * away if he happens to wait just then. */
+#define WELL_ENOUGH 8
+/* What a caller on the same processor asks next is there as soon as the reader is awake again. */
+#define AT_ONCE_NS (10 * 1000)
 /* So many looks a request that isn't to be overtaken has: it waits for nothing but for a processor. */
 #define LOOKS_ORDERED 100
 /* Few requests are enough to see that they come one after another; after one that wasn't so, it takes longer. */
@@ -151,12 +156,12 @@ let_go (void *data)
 
 /* With the lock. FALSE: somebody rang before. */
 static gboolean
-wait_a_look (NfReaders *readers)
+wait_a_look (NfReaders *readers, glong look_ns)
 {
   struct timespec until;
 
   (void)clock_gettime (CLOCK_MONOTONIC, &until);
-  until.tv_nsec += nf_near_is_used (readers->near) ? LOOK_NEAR_NS : LOOK_NS;
+  until.tv_nsec += look_ns;
   if (until.tv_nsec >= 1000000000)
     {
       until.tv_sec++;
@@ -190,14 +195,20 @@ watch (NfReaders *readers)
 {
   guint64 word = 0, seen = 0;
   guint looks = 0; /* with nothing new */
+  guint well = 0;  /* with something new */
 
   while (looks < LOOKS_IDLE || (word & STATE_MASK) == ORDERED)
     {
-      gboolean looked = wait_a_look (readers);
+      gboolean closely = nf_near_is_used (readers->near) && (well < WELL_ENOUGH || looks > 0);
+      gboolean looked = wait_a_look (readers, closely ? LOOK_NEAR_NS : LOOK_NS);
       word = __atomic_load_n (&readers->word, __ATOMIC_ACQUIRE);
+      well = word != seen ? well + 1 : well;
       looks = word != seen ? 0 : looks + looked;
       if (looks >= LOOKS_NEAR)
-        nf_near_loose (readers->near);
+        {
+          nf_near_loose (readers->near);
+          well = 0;
+        }
       if ((word & STATE_MASK) == FREE && take (readers, word))
         return TRUE;
       if (is_held_up (word, looks) && take (readers, word))
@@ -435,6 +446,8 @@ nf_readers_read (NfReaders *readers, int fd, void *buf, gsize size)
     return n; /* still the reader */
 
   gint64 now = now_ns ();
+  if (near && now - since > AT_ONCE_NS)
+    nf_near_doubt ();
   since = MAX (since, __atomic_load_n (&readers->last_done, __ATOMIC_RELAXED));
   earn (readers, header, now - since <= (spins ? SPIN_NS : SOON_NS), has_more (fd));
   dispose (readers, header, now);

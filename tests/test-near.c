@@ -11,7 +11,9 @@
 #include "fs/near.h"
 
 /* Further apart than it looks anew. */
-#define LATER_NS ((gint64)10 * 1000 * 1000)
+#define LATER_NS ((gint64)100 * 1000 * 1000)
+/* Enough for somebody who seems to have gone. */
+#define SOON_NS ((gint64)1000 * 1000)
 #define ROUNDS_MAX 1000
 
 /* A caller sleeps until he is answered, and then notes how the worker runs. */
@@ -117,20 +119,26 @@ nth_cpu (int n)
 /* Where the caller is, is looked up by another thread: until that is known. What was looked up before he moved is used up
  * first. */
 static gboolean
-go_to (const Caller *caller)
+go_to_after (const Caller *caller, gint64 step_ns)
 {
   gboolean went = FALSE;
 
-  now += LATER_NS;
+  now += step_ns;
   for (guint i = 0; i < ROUNDS_MAX; i++)
     {
       went = nf_near_go (near, (guint32)caller->tid, now);
       if (went && sched_getcpu () == caller->cpu)
         break;
-      now += LATER_NS;
+      now += step_ns;
       g_usleep (200);
     }
   return went;
+}
+
+static gboolean
+go_to (const Caller *caller)
+{
+  return go_to_after (caller, LATER_NS);
 }
 
 /* Root on more than one processor, as in CI; FALSE: then nothing may have changed. */
@@ -168,20 +176,50 @@ Test (near, it_goes_where_the_caller_is)
   cr_assert (is_free ());
 }
 
+/* He has run there when it returns. */
+static void
+move_to (Caller *caller, int cpu)
+{
+  cpu_set_t one;
+
+  CPU_ZERO (&one);
+  CPU_SET ((size_t)cpu, &one);
+  cr_assert_eq (sched_setaffinity (caller->tid, sizeof one, &one), 0);
+  cr_assert_eq (write (caller->answers[1], "", 1), 1);
+  wait_for (caller);
+}
+
+Test (near, who_seems_to_have_gone_is_looked_for_soon)
+{
+  if (!is_possible ())
+    return;
+  Caller caller;
+
+  begin (&caller, nth_cpu (0));
+  cr_assert (go_to (&caller));
+  move_to (&caller, nth_cpu (1));
+  caller.cpu = nth_cpu (1);
+  now += SOON_NS;
+  cr_assert (nf_near_go (near, (guint32)caller.tid, now));
+  cr_assert_eq (sched_getcpu (), nth_cpu (0));
+  nf_near_doubt ();
+  gint64 before = now;
+  cr_assert (go_to_after (&caller, SOON_NS / 100));
+  cr_assert_eq (sched_getcpu (), nth_cpu (1));
+  cr_assert_lt (now - before, LATER_NS);
+  end (&caller);
+  nf_near_leave (near);
+}
+
 Test (near, it_is_looked_for_again_only_after_a_while)
 {
   if (!is_possible ())
     return;
   Caller caller;
-  cpu_set_t one;
 
   begin (&caller, nth_cpu (0));
   cr_assert (go_to (&caller));
-  CPU_ZERO (&one);
-  CPU_SET ((size_t)nth_cpu (1), &one);
-  cr_assert_eq (sched_setaffinity (caller.tid, sizeof one, &one), 0);
-  cr_assert_eq (write (caller.answers[1], "", 1), 1);
-  wait_for (&caller); /* it has run there */
+  move_to (&caller, nth_cpu (1));
   cr_assert (nf_near_go (near, (guint32)caller.tid, now));
   cr_assert_eq (sched_getcpu (), nth_cpu (0));
   caller.cpu = nth_cpu (1);
