@@ -12,6 +12,9 @@
 #define READ_SIZE (128 * 1024)
 /* Of one lane, before others have their turn. */
 #define READS_A_TURN 4
+/* As fast as ops with their data may come, however long the way is; the credit is a bound, too. On a shorter one more would
+ * only wait in queues, and what comes later behind it. */
+#define OPS_BYTES_A_US 40
 /* A credit above this is no credit but an overflow in the making. */
 #define CREDIT_MAX (G_GUINT64_CONSTANT (1) << 30)
 
@@ -41,9 +44,10 @@ take_pong (NfLink *link, guint64 stamp)
   /* Anything else isn't an answer to a ping of ours. */
   if (stamp > now || now - stamp > G_USEC_PER_SEC * G_GUINT64_CONSTANT (3600))
     return;
-  link->counted.rtt_last_us = MAX (now - stamp, 1);
-  if (link->counted.rtt_min_us == 0 || link->counted.rtt_last_us < link->counted.rtt_min_us)
-    link->counted.rtt_min_us = link->counted.rtt_last_us;
+  nf_rtt_note (&link->counted.rtt, MAX (now - stamp, 1));
+  if (link->options.kind == NF_LINK_OPS && link->transport->ops->widen)
+    link->transport->ops->widen (
+        link->transport, MIN (link->counted.rtt.min_us * OPS_BYTES_A_US, NF_LINK_CREDIT_OPS));
 }
 
 /* A message that has no place in the order. */

@@ -88,7 +88,7 @@ put_payload (NfLink *link, NfLane *lane, GBytes *payload)
   NfSlice packed = NF_SLICE_NONE;
 
   link->may_send -= nf_link_cost (len);
-  if (link->counted.rtt_min_us > PACK_RTT_US)
+  if (link->counted.rtt.recent_us > PACK_RTT_US)
     packed = nf_pack_squeeze (link->pack, nf_slice (data, len));
   if (packed.len > 0)
     nf_lane_put (lane, NF_FRAME_ZSTD, link->next_out++, packed);

@@ -58,6 +58,8 @@ nf_link_new (const NfLinkOptions *options, NfTransport *transport, guint n_open,
   link->credit = credit;
   link->low_water = low_waters[options->kind];
   link->transport = transport;
+  if (options->kind == NF_LINK_BULK && transport->ops->widen)
+    transport->ops->widen (transport, NF_LINK_CREDIT_BULK / options->lanes);
   link->pack = nf_pack_new ();
   link->may_send = link->may_receive = credits[options->kind];
   link->counted.heard_us = link->published.heard_us = now;

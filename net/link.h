@@ -5,6 +5,7 @@
 
 #include "net/fds.h"
 #include "net/hub.h"
+#include "net/rtt.h"
 #include "net/transport.h"
 
 /* A link: messages to and from one peer, in order, over one lane or several.
@@ -40,8 +41,7 @@ typedef struct
 
 typedef struct
 {
-  guint64 rtt_last_us;
-  guint64 rtt_min_us;
+  NfRtt rtt;
   guint64 bytes_in;
   guint64 bytes_out;
   gint64 heard_us; /* g_get_monotonic_time() when anything last came */

@@ -30,6 +30,8 @@ net_libnfnet_a_SOURCES = \
 	net/proto.c \
 	net/proto.h \
 	net/redial.c \
+	net/rtt.c \
+	net/rtt.h \
 	net/relay.c \
 	net/relay.h \
 	net/send.c \

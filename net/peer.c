@@ -106,10 +106,10 @@ keep_stats (NfPeer *peer, NfLink *link, NfLinkKind kind)
   nf_link_stats (link, &stats);
   peer->bytes_in += stats.bytes_in;
   peer->bytes_out += stats.bytes_out;
-  if (kind == NF_LINK_OPS && stats.rtt_min_us > 0)
+  if (kind == NF_LINK_OPS && stats.rtt.min_us > 0)
     {
-      peer->rtt_last_us = stats.rtt_last_us;
-      peer->rtt_min_us = stats.rtt_min_us;
+      peer->rtt_last_us = stats.rtt.last_us;
+      peer->rtt_min_us = stats.rtt.min_us;
     }
 }
 

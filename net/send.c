@@ -107,8 +107,8 @@ add_links (NfPeer *peer, NfPeerInfo *info)
   if (!peer->usable)
     return;
   nf_link_stats (peer->current->link, &stats);
-  info->rtt_last_us = stats.rtt_last_us;
-  info->rtt_min_us = stats.rtt_min_us;
+  info->rtt_last_us = stats.rtt.last_us;
+  info->rtt_min_us = stats.rtt.min_us;
   info->queued[NF_LINK_OPS] = nf_link_queued (peer->current->link);
   if (peer->bulk != NULL)
     info->queued[NF_LINK_BULK] = nf_link_queued (peer->bulk);

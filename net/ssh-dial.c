@@ -441,7 +441,7 @@ open_lanes (Dial *dial, GError **error)
   if (!ok)
     g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_FAILED, "libssh has no memory for a channel");
   if (ok && open_channels (dial, openings, error))
-    return nf_ssh_new (dial->session, channels, n, dial->target->kind, &dial->proxy);
+    return nf_ssh_new (dial->session, channels, n, &dial->proxy);
   for (guint i = 0; i < n; i++)
     if (channels[i] != NULL)
       ssh_channel_free (channels[i]);

@@ -17,9 +17,8 @@
  * - Writing is only asked of it when it has written what it had, and never more than the window,
  *   else it blocks.
  * - Its receive window stays at 1.28 MB, which is all that can be under way on a long path;
- *   asking for more in one read
- *   makes it larger. Done for bulk only.
- *   Later versions have larger windows of their own, and there it does no harm.
+ *   asking for more in one read makes it larger. Later versions have larger windows of their own, and
+ *   there it does no harm.
  * - Whatever is asked of it polls the socket, so nothing is asked in vain: each message is a wake-up of
  *   its own, and a poll costs as much as the message. */
 
@@ -28,7 +27,9 @@
  * window. */
 #define TEXT_EACH 64
 #define WRITE_MAX (128 * 1024)
-#define BULK_WINDOW (4 * 1024 * 1024)
+/* libssh's own, and the largest that is asked for. */
+#define WINDOW_OWN 1280000
+#define WINDOW_MAX (4 * 1024 * 1024)
 
 typedef struct
 {
@@ -44,12 +45,12 @@ typedef struct
   ssh_event event;
   NfFdLane proxy;
   guint n_lanes;
-  gboolean bulk;
+  gsize window; /* that is asked for; 0: libssh's own */
   gboolean broken;
   gboolean more; /* there may be something that no poll() will tell of */
   guint dispatched;
   Lane lanes[NF_LANES_MAX];
-  /* What a read of a whole window brought beyond what was asked for; of bulk sessions. */
+  /* What a read of a whole window brought beyond what was asked for. */
   guint8 *big;
   gsize big_pos;
   gsize big_len;
@@ -144,8 +145,8 @@ read_big (Ssh *self, guint index)
   int n;
 
   if (self->big == NULL)
-    self->big = g_malloc (BULK_WINDOW);
-  n = ssh_channel_read_timeout (lane->channel, self->big, BULK_WINDOW, 0, 0);
+    self->big = g_malloc (WINDOW_MAX);
+  n = ssh_channel_read_timeout (lane->channel, self->big, (guint32)self->window, 0, 0);
   lane->since_grown = 0;
   self->big_lane = index;
   self->big_pos = 0;
@@ -162,7 +163,7 @@ ssh_read (NfTransport *transport, guint index, void *buffer, gsize size)
 
   if (self->big_len > 0 && self->big_lane == index)
     n = (int)take_big (self, buffer, size);
-  else if (self->bulk && self->big_len == 0 && lane->since_grown >= BULK_WINDOW / 2)
+  else if (self->window > 0 && self->big_len == 0 && lane->since_grown >= self->window / 2)
     {
       n = read_big (self, index);
       if (n > 0)
@@ -175,6 +176,14 @@ ssh_read (NfTransport *transport, guint index, void *buffer, gsize size)
   self->more |= self->n_lanes > 1;
   lane->since_grown += (guint32)n;
   return n;
+}
+
+static void
+ssh_widen (NfTransport *transport, gsize window)
+{
+  Ssh *self = (Ssh *)transport;
+
+  self->window = window > WINDOW_OWN ? MIN (window, WINDOW_MAX) : 0;
 }
 
 static gssize
@@ -256,13 +265,13 @@ static const NfTransportOps ssh_ops = {
   .dispatch = ssh_dispatch,
   .read = ssh_read,
   .write = ssh_write,
+  .widen = ssh_widen,
   .explain = ssh_explain,
   .free = ssh_free_transport,
 };
 
 NfTransport *
-nf_ssh_new (ssh_session session, const ssh_channel *channels, guint n_channels, NfLinkKind kind,
-            NfFdLane *proxy)
+nf_ssh_new (ssh_session session, const ssh_channel *channels, guint n_channels, NfFdLane *proxy)
 {
   Ssh *self = g_new0 (Ssh, 1);
 
@@ -272,14 +281,13 @@ nf_ssh_new (ssh_session session, const ssh_channel *channels, guint n_channels, 
   self->n_lanes = n_channels;
   self->proxy = *proxy;
   *proxy = NF_FD_LANE_INIT;
-  self->bulk = kind == NF_LINK_BULK;
   self->more = TRUE; /* something may have come while the channels were opened */
   self->event = ssh_event_new ();
   ssh_event_add_session (self->event, session);
   for (guint i = 0; i < n_channels; i++)
     {
       self->lanes[i].channel = channels[i];
-      self->lanes[i].since_grown = BULK_WINDOW; /* the first read asks for the large window */
+      self->lanes[i].since_grown = WINDOW_MAX; /* the first read asks for the large window */
     }
   return &self->base;
 }

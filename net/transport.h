@@ -31,6 +31,8 @@ typedef struct
   gssize (*read) (NfTransport *transport, guint lane, void *buffer, gsize size);
   /* Bytes taken, may be fewer; -EAGAIN if none now, another -errno. */
   gssize (*write) (NfTransport *transport, guint lane, const void *data, gsize len);
+  /* So many bytes may be under way to us on each lane from now on, if it can be had. NULL: it isn't ours to say. */
+  void (*widen) (NfTransport *transport, gsize window);
   /* Why LANE ended, as far as the far side's command (its error text, its exit status) tells;
    * NULL if it doesn't. May take half a second. The caller frees it. */
   char *(*explain) (NfTransport *transport, guint lane);

@@ -200,11 +200,13 @@ tests_test_tree_names_LDADD = $(SYNC_UNIT)
 tests_test_tree_attr_SOURCES = tests/test-tree-attr.c tests/tree-help.c tests/tree-help.h
 tests_test_tree_attr_LDADD = $(SYNC_UNIT)
 
-unit_tests += tests/test-buf tests/test-proto tests/test-hub tests/test-accept
+unit_tests += tests/test-buf tests/test-rtt tests/test-proto tests/test-hub tests/test-accept
 tests_test_accept_SOURCES = tests/test-accept.c tests/net-help.c tests/net-help.h
 tests_test_accept_LDADD = $(NET_UNIT)
 tests_test_buf_SOURCES = tests/test-buf.c
 tests_test_buf_LDADD = $(NET_UNIT)
+tests_test_rtt_SOURCES = tests/test-rtt.c
+tests_test_rtt_LDADD = $(NET_UNIT)
 tests_test_proto_SOURCES = tests/test-proto.c
 tests_test_proto_LDADD = $(NET_UNIT)
 tests_test_hub_SOURCES = tests/test-hub.c tests/net-help.c tests/net-help.h

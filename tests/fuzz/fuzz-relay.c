@@ -84,8 +84,12 @@ bytes_free (NfTransport *transport, gboolean dead)
 {
 }
 
-static const NfTransportOps bytes_ops
-    = { bytes_prepare, bytes_dispatch, bytes_read, bytes_write, bytes_explain, bytes_free };
+static const NfTransportOps bytes_ops = { .prepare = bytes_prepare,
+                                          .dispatch = bytes_dispatch,
+                                          .read = bytes_read,
+                                          .write = bytes_write,
+                                          .explain = bytes_explain,
+                                          .free = bytes_free };
 
 /* Every other message is kept to the end, as a slow receiver would. */
 static void
