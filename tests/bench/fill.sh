@@ -16,12 +16,13 @@ fill ()
 {
   local source there=$NF_TMP/sftp/$3
   source=$(backing london "$3")
-  rm -rf "$there"
+  [ "$3" = small ] || rm -rf "$there" "$(backing "$4" "$3")"/*
+  out_of_the_way "$there"
   mkdir -p "$there"
   case $1 in
     nearfs)
       [ -z "${NF_PID[$4]:-}" ] || site_stop "$4" >&2
-      rm -rf "$(backing "$4" "$3")" "${NF_TMP:?}/$4/state"
+      out_of_the_way "$(backing "$4" "$3")" "${NF_TMP:?}/$4/state"
       mkdir "$(backing "$4" "$3")"
       seconds filled "$3" "$4"
       ;;
@@ -37,9 +38,9 @@ filled ()
 # broadcast NAME RUN WHAT: written at the primary's side, until it is at both; for the peers a local copy, then the transfer.
 broadcast ()
 {
-  local here=$NF_TMP/native/$3-$2-$1 there=$NF_TMP/sftp/$3-$2-$1
+  local here=$NF_TMP/native/$3-$RTT-$2-$1 there=$NF_TMP/sftp/$3-$RTT-$2-$1
   case $1 in
-    nearfs) seconds written "$3" "$(at london live)/$3-$2" ;;
+    nearfs) seconds written "$3" "$(at london live)/$3-$RTT-$2" ;;
     *) mkdir -p "$there" && seconds copied "$1" "$3" "$here" "$there" ;;
   esac
 }
@@ -56,9 +57,10 @@ put ()
 written () { put "$1" "$2" && site_nearfs london wait --sites all --timeout 300 /live; }
 copied () { put "$2" "$3" && "peer_$1" "$3" "$4"; }
 
+# The large ones.
 clear_away ()
 {
-  emptied "$NF_TMP/native" && emptied "$NF_TMP/sftp" && emptied "$(at london live)"
+  rm -rf "$NF_TMP"/native/large* "$NF_TMP"/sftp/large* "$(at london live)"/large*
   wait_in_step 300
 }
 
@@ -80,14 +82,14 @@ PLACE=([rsync]=rsync [tar]=tar [nearfs]=nearfs)
 ! have rsync rsync rsync || NAMES+=(rsync)
 NAMES+=(tar nearfs)
 
-for rtt in ${NF_FILL_RTTS:-0 20 100}; do
-  all_links_delay $((rtt / 2))
-  title "Round trip $rtt ms"
-  RUNS=$FILL_RUNS measure "initial fill, $NF_FILL_MB MiB, $rtt ms" s "$GOAL" fill large rome
-  RUNS=$FILL_RUNS measure "initial fill, $NF_FILL_FILES files, $rtt ms" s "$GOAL" fill small oslo
-  RUNS=$FILL_RUNS measure "broadcast, $NF_FILL_MB MiB, $rtt ms" s "$GOAL" broadcast large
+for RTT in ${NF_FILL_RTTS:-0 20 100}; do
+  all_links_delay $((RTT / 2))
+  title "Round trip $RTT ms"
+  RUNS=$FILL_RUNS measure "initial fill, $NF_FILL_MB MiB, $RTT ms" s "$GOAL" fill large rome
+  RUNS=$FILL_RUNS measure "initial fill, $NF_FILL_FILES files, $RTT ms" s "$GOAL" fill small oslo
+  RUNS=$FILL_RUNS measure "broadcast, $NF_FILL_MB MiB, $RTT ms" s "$GOAL" broadcast large
   clear_away
-  RUNS=$FILL_RUNS measure "broadcast, $NF_FILL_FILES files, $rtt ms" s "$GOAL" broadcast small
-  clear_away
+  RUNS=$FILL_RUNS measure "broadcast, $NF_FILL_FILES files, $RTT ms" s "$GOAL" broadcast small
+  wait_in_step 300
 done
 area_end

@@ -34,6 +34,8 @@ RESULTS=$NF_BUILD/bench-results.txt
 TABLE=$NF_BUILD/bench-results.tsv
 AREA=
 NAMES=()
+# Where the same is done twice, each time in directories of its own.
+STAGE=
 declare -A PLACE
 JUDGES=
 
@@ -128,13 +130,24 @@ per ()
 # Work on a place: PLACE RUN ARGUMENT….
 
 warm () { "$BENCH" "$3" "$1/$4" "${@:5}"; }
-in_new_dir () { mkdir -p "$1/run-$AREA$2" && "$BENCH" "$3" "$1/run-$AREA$2" "${@:4}"; }
+in_new_dir () { mkdir -p "$1/run-$AREA$STAGE$2" && "$BENCH" "$3" "$1/run-$AREA$STAGE$2" "${@:4}"; }
 
-# emptied DIR: but for what is hidden.
+# emptied DIR: but for what is hidden.  Not of many files, see out_of_the_way().
 emptied ()
 {
   rm -rf "${1:?}"/*
 }
+
+# out_of_the_way PATH…: removed at the end.  ext4 doesn't give out an inode again within minutes, and looks at all that were
+# removed before each new one: after some ten thousand a file takes ten times as long to make, in all places.
+out_of_the_way ()
+{
+  local path
+  for path in "$@"; do
+    [ ! -e "$path" ] || { mkdir -p "$NF_TMP/away" && mv "$path" "$NF_TMP/away/$((N_AWAY++))"; }
+  done
+}
+N_AWAY=0
 
 # The kernel's names and inodes go, all of this machine's; pages stay.
 forget_names ()
@@ -201,6 +214,12 @@ with_two_replicas ()
   site_start nyc
   site_start tokyo
   wait_in_step 300
+}
+
+with_no_replica ()
+{
+  site_stop nyc
+  site_stop tokyo
 }
 
 # between_runs: replicas that still apply what the last row did would slow the next one.

@@ -42,8 +42,8 @@ count_reading ()
   RUNS=1 measure "requests a name of ls -l, at $where" requests "$SAME" requests "$MANY" without_names find many
 }
 
-# writing TEXT LEAST
-writing ()
+# making TEXT LEAST
+making ()
 {
   local with=$1 least=$2
   title "Changing at the primary, $with"
@@ -51,6 +51,13 @@ writing ()
   settle
   measure "rename, $with" files/s "$least" in_new_dir rename 1000
   settle
+}
+
+# removing TEXT LEAST: what was made. Last of all, see out_of_the_way().
+removing ()
+{
+  local with=$1 least=$2
+  title "Removing at the primary, $with"
   measure "unlink, $with" files/s "$least" in_new_dir unlink 1000
   settle
 }
@@ -81,10 +88,18 @@ for name in "${NAMES[@]}"; do
 done
 reading 'the primary'
 counted count_reading 'the primary'
-writing 'no replica connected' 0.9
+STAGE=none
+making 'no replica connected' 0.9
+with_two_replicas
+STAGE=two
+making 'two replicas connected' 0.8
+with_no_replica
+STAGE=none
+removing 'no replica connected' 0.9
 counted count_writing
 with_two_replicas
-writing 'two replicas connected' 0.8
+STAGE=two
+removing 'two replicas connected' 0.8
 
 # The same at a replica, beside pass-through of its own directory.
 peers_down

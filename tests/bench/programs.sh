@@ -16,9 +16,10 @@ export GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=core.checkStat GIT_CONFIG_VALUE_0=min
 
 git_status () { seconds git -C "$1/repo" status --porcelain; }
 git_status_cold () { forget_names && git_status "$@"; }
-git_clone_into () { seconds git clone -q "file://$NF_TMP/repo.git" "$1/clone-$2$3" && rm -rf "$1/clone-$2$3"; }
-git_clone_from () { rm -rf "$NF_TMP/clone" && seconds git clone -q "file://$1/repo" "$NF_TMP/clone"; }
-tar_x () { mkdir "$1/tar-$2$3" && seconds tar -C "$1/tar-$2$3" -xf "$NF_TMP/tree.tar" && rm -rf "$1/tar-$2$3"; }
+# The examples hold a descriptor for each file that the kernel knows: without forgetting they run out of them.
+git_clone_into () { forget_names && seconds git clone -q "file://$NF_TMP/repo.git" "$1/clone-$2$3"; }
+git_clone_from () { seconds git clone -q "file://$1/repo" "$NF_TMP/clone" && out_of_the_way "$NF_TMP/clone"; }
+tar_x () { forget_names && mkdir "$1/tar-$2$3" && seconds tar -C "$1/tar-$2$3" -xf "$NF_TMP/tree.tar"; }
 # Through a pipe, as tar reads nothing for /dev/null.
 tar_c () { seconds bash -c "tar -C '$1/repo' -cf - . | cat >/dev/null"; }
 
