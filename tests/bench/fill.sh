@@ -11,18 +11,23 @@ area fill "Broadcast and initial fill beside rsync -a and tar | ssh; ${NF_FILL_M
 FILL_RUNS=${NF_RUNS_LONG:-2}
 GOAL='rsync=1 tar=0.9'
 
+# no_more SHARE PATH…
+no_more ()
+{
+  if [ "$1" = small ]; then out_of_the_way "${@:2}"; else rm -rf "${@:2}"; fi
+}
+
 # fill NAME RUN SHARE SITE: what is at the primary gets to a site that has nothing.
 fill ()
 {
   local source there=$NF_TMP/sftp/$3
   source=$(backing london "$3")
-  [ "$3" = small ] || rm -rf "$there" "$(backing "$4" "$3")"/*
-  out_of_the_way "$there"
+  no_more "$3" "$there"
   mkdir -p "$there"
   case $1 in
     nearfs)
       [ -z "${NF_PID[$4]:-}" ] || site_stop "$4" >&2
-      out_of_the_way "$(backing "$4" "$3")" "${NF_TMP:?}/$4/state"
+      no_more "$3" "$(backing "$4" "$3")" "${NF_TMP:?}/$4/state"
       mkdir "$(backing "$4" "$3")"
       seconds filled "$3" "$4"
       ;;
