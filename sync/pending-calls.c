@@ -6,6 +6,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* What some bytes take up on most disks, in units of 512. */
+#define BLOCKS_LEAST 8
+
 static void
 pending_file_free (gpointer data)
 {
@@ -291,6 +294,7 @@ overlay_setattr (const NfPending *pending, NfAttr *attr)
     attr->atime = mask & NF_SET_ATIME_NOW ? pending->msg->head.clock : set->atime;
   if (mask & (NF_SET_MTIME | NF_SET_MTIME_NOW))
     attr->mtime = mask & NF_SET_MTIME_NOW ? pending->msg->head.clock : set->mtime;
+  attr->ctime = MAX (attr->ctime, pending->msg->head.clock);
 }
 
 static void
@@ -298,7 +302,8 @@ overlay_write (const NfPending *pending, NfAttr *attr)
 {
   attr->size = MAX (attr->size, pending->msg->write.offset + pending->data->len);
   attr->mtime = MAX (attr->mtime, pending->msg->head.clock);
-  attr->blocks = MAX (attr->blocks, 1);
+  attr->ctime = MAX (attr->ctime, pending->msg->head.clock);
+  attr->blocks = MAX (attr->blocks, BLOCKS_LEAST);
   if (pending->msg->write.flags & NF_WRITE_KILL_PRIV)
     attr->mode &= ~(guint32)(S_ISUID | (attr->mode & S_IXGRP ? S_ISGID : 0));
 }

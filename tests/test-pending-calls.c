@@ -157,6 +157,18 @@ Test (pending_calls, the_overlay_shows_later_writes_over_earlier_ones_until_appl
   cr_assert_eq (attr.size, 8);
 }
 
+Test (pending_calls, a_change_is_no_earlier_than_its_mtime)
+{
+  NfAttr attr = { .fid = 5, .mtime = 100, .ctime = 100 };
+  NfPending *write = add_write (5, 0, 3, 'a');
+
+  write->msg->head.clock = 200;
+  nf_pending_overlay_attr (nf_pending_file (&calls, 5), 0, &attr);
+  cr_assert_eq (attr.mtime, 200);
+  cr_assert_eq (attr.ctime, 200);
+  cr_assert_eq (attr.blocks, 8);
+}
+
 Test (pending_calls, answered_and_applied_in_either_order_leaves_nothing)
 {
   NfPending *one = add_write (5, 0, 10, 'a');
