@@ -38,7 +38,7 @@ WORLD = $(SIM) tests/sim-world.c tests/sim-world.h
 
 # The first, since it takes longest, niced: the scripts with several sites mostly wait.
 unit_tests += tests/test-histories
-tests_test_histories_SOURCES = tests/test-histories.c tests/history.c tests/history.h tests/sim-disk.c tests/sim-disk.h tests/sim-eio.c tests/sim-eio.h $(WORLD)
+tests_test_histories_SOURCES = tests/test-histories.c tests/history.c tests/history.h tests/history-private.h tests/history-chains.c tests/history-end.c tests/sim-disk.c tests/sim-disk.h tests/sim-eio.c tests/sim-eio.h $(WORLD)
 tests_test_histories_LDADD = $(SYNC_UNIT)
 # The calls that tests/sim-eio.c lets fail.
 tests_test_histories_LDFLAGS = $(AM_LDFLAGS) \
