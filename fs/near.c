@@ -17,7 +17,8 @@
 
 /* The scheduler moves callers, too: so often it is seen where he is. Asking takes some 10 µs. */
 #define LOOK_NS (50 * 1000 * 1000)
-/* And so often when it seems that he has gone. */
+/* And so often when it seems that he has gone; half as often after each time that he hadn't, as a slow machine isn't quick
+ * when he is here, either. */
 #define LOOK_DOUBTED_NS (100 * 1000)
 /* Of proc_pid_stat(5), counted behind the name, which may have blanks and parentheses in it. */
 #define FIELD_STATE 3
@@ -51,7 +52,8 @@ typedef struct
   guint32 caller;
   int cpu;
   gint64 looked;
-  gboolean doubted; /* since then */
+  gboolean doubted;  /* since then */
+  gint64 doubted_ns; /* then he is looked for so much later */
 } Place;
 static __thread Place place;
 
@@ -240,7 +242,7 @@ nf_near_go (NfNear *near, guint32 caller, gint64 now)
   if (!near->can || caller == 0)
     return is;
   if (is && caller == place.caller
-      && now - place.looked < (place.doubted ? LOOK_DOUBTED_NS : LOOK_NS))
+      && now - place.looked < (place.doubted ? place.doubted_ns : LOOK_NS))
     return TRUE;
   int cpu = ask (near, caller);
   if (cpu == -2)
@@ -253,6 +255,9 @@ nf_near_go (NfNear *near, guint32 caller, gint64 now)
     }
   if (place.tid == 0)
     place.tid = (pid_t)syscall (SYS_gettid);
+  place.doubted_ns = is && caller == place.caller && cpu == place.cpu && place.doubted
+                         ? MIN (place.doubted_ns * 2, LOOK_NS)
+                         : LOOK_DOUBTED_NS;
   place.caller = caller;
   place.cpu = cpu;
   place.looked = now;

@@ -211,6 +211,35 @@ Test (near, who_seems_to_have_gone_is_looked_for_soon)
   nf_near_leave (near);
 }
 
+Test (near, who_is_doubted_in_vain_is_looked_for_more_seldom)
+{
+  if (!is_possible ())
+    return;
+  Caller caller;
+
+  begin (&caller, nth_cpu (0));
+  cr_assert (go_to (&caller));
+  for (guint i = 0; i < ROUNDS_MAX;
+       i++) /* what was asked for is found meanwhile, or a round later */
+    {
+      nf_near_doubt ();
+      cr_assert (nf_near_go (near, (guint32)caller.tid, now += LATER_NS));
+      g_usleep (200);
+    }
+  move_to (&caller, nth_cpu (1));
+  for (guint i = 0; i < 10; i++)
+    {
+      nf_near_doubt ();
+      cr_assert (nf_near_go (near, (guint32)caller.tid, now += SOON_NS));
+      cr_assert_eq (sched_getcpu (), nth_cpu (0));
+      g_usleep (200);
+    }
+  caller.cpu = nth_cpu (1);
+  cr_assert (go_to (&caller));
+  end (&caller);
+  nf_near_leave (near);
+}
+
 Test (near, it_is_looked_for_again_only_after_a_while)
 {
   if (!is_possible ())
