@@ -67,8 +67,9 @@ struct NfPrimary
   gint unshared;         /* atomic: see nf_primary_is_unshared() */
   gint checkpoint_due;   /* atomic: its timer runs */
   gint tell_due;         /* atomic: somebody tells the sites, or a timer runs for it */
-  gint64 told_ms;        /* atomic: when they were told last */
-  gint64 room;     /* atomic: bytes that may be written before the free space is looked at again */
+  gint64
+      round_due_ms; /* atomic: when the next round would be, had all been as far apart as in a stream */
+  gint64 room;      /* atomic: bytes that may be written before the free space is looked at again */
   guint64 trimmed; /* atomic: the op at which the journal was last trimmed */
 
   pthread_mutex_t check_lock;

@@ -88,6 +88,39 @@ Test (sites, ops_come_in_order_with_small_data)
   cr_assert_eq (position.chain, nf_journal_last (world->a->share->journal).chain);
 }
 
+static guint
+n_arrived (guint ms)
+{
+  GPtrArray *inbox = world->b->inbox;
+  guint n = 0;
+
+  nf_sim_run (world->sim, ms);
+  for (guint i = 0; i < inbox->len; i++)
+    n += ((const NfMsg *)inbox->pdata[i])->type == NF_MSG_OP;
+  return n;
+}
+
+static void
+make_dirs (guint from, guint to)
+{
+  for (guint i = from; i < to; i++)
+    {
+      g_autofree char *name = g_strdup_printf ("d%u", i);
+      cr_assert_eq (do_mkdir (world, ROOT, name, 0755, NULL), 0);
+    }
+}
+
+Test (sites, what_follows_a_pause_goes_at_once_and_a_stream_in_rounds)
+{
+  (void)begin ();
+  cr_assert_eq (n_arrived (100), 0);
+  make_dirs (0, 10);
+  cr_assert_eq (n_arrived (0), 10);
+  make_dirs (10, 100);
+  cr_assert_lt (n_arrived (0), 100);
+  cr_assert_eq (n_arrived (2), 100);
+}
+
 static gsize
 journal_size (void)
 {
