@@ -45,8 +45,10 @@ gboolean
 nf_linger_end (NfLinger *linger)
 {
   int fds[KEPT_MAX];
+  gboolean waited = pthread_mutex_trylock (&linger->closing) != 0;
 
-  pthread_mutex_lock (&linger->closing);
+  if (waited)
+    pthread_mutex_lock (&linger->closing);
   pthread_mutex_lock (&linger->lock);
   guint n = linger->n_fds;
   for (guint i = 0; i < n; i++)
@@ -56,7 +58,7 @@ nf_linger_end (NfLinger *linger)
   for (guint i = 0; i < n; i++)
     (void)close (fds[i]); /* nothing was written through it */
   pthread_mutex_unlock (&linger->closing);
-  return n > 0;
+  return waited || n > 0;
 }
 
 void

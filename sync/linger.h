@@ -22,5 +22,5 @@ void nf_linger_free (NfLinger *linger);
 int nf_linger_keep (NfLinger *linger, const NfAttr *attr, int dir_fd, const char *name);
 /* Closes FD (-1: nothing) soon, on a thread of the host's. */
 void nf_linger_leave (NfLinger *linger, int fd);
-/* Frees now what there is. FALSE if there was nothing. */
+/* Frees now what there is. FALSE if there was nothing, nor did anybody else just do that. */
 gboolean nf_linger_end (NfLinger *linger);

@@ -196,6 +196,9 @@ carry_out (NfExec *exec)
     }
 }
 
+/* So often a call that found no space is tried again because removed files were freed: others may remove on and on. */
+#define LINGER_TRIES 3
+
 /* May it be what makes room again? */
 static gboolean
 gives_space (const NfMsg *call)
@@ -217,9 +220,10 @@ gives_space (const NfMsg *call)
 
 /* Is there space, though CALL found none? On a full disk the reserve is for what makes room. */
 static gboolean
-found_space (NfPrimary *primary, const NfMsg *call, int err)
+found_space (NfPrimary *primary, const NfMsg *call, int err, guint *tries)
 {
-  if ((err == -ENOSPC || err == -EDQUOT) && nf_linger_end (primary->linger))
+  if ((err == -ENOSPC || err == -EDQUOT) && (*tries)++ < LINGER_TRIES
+      && nf_linger_end (primary->linger))
     return TRUE;
   return err == -ENOSPC && gives_space (call) && nf_reserve_spend (primary->share->reserve);
 }
@@ -232,6 +236,7 @@ execute_change (NfPrimary *primary, const char *site, NfFile *file, const NfMsg 
   NfReserve *reserve = primary->share->reserve;
   NfHost *host = primary->share->host;
   NfExec exec;
+  guint tries = 0;
   int err = 0;
 
   if (!gives_space (call) && !nf_reserve_held (reserve, host->monotonic_ms (host->data)))
@@ -241,7 +246,7 @@ execute_change (NfPrimary *primary, const char *site, NfFile *file, const NfMsg 
       nf_exec_init (&exec, primary, site, file, call, head, answer);
       err = carry_out (&exec);
     }
-  while (found_space (primary, call, err));
+  while (found_space (primary, call, err, &tries));
   if (err == 0 && gives_space (call))
     nf_reserve_freed (reserve);
   answer->answer.seq = exec.seq;
