@@ -205,6 +205,15 @@ ask (NfNear *near, guint32 caller)
   return cpu;
 }
 
+gboolean
+nf_near_is_looking (NfNear *near)
+{
+  pthread_mutex_lock (&near->lock);
+  gboolean is = near->wanted != 0 || near->looking;
+  pthread_mutex_unlock (&near->lock);
+  return is;
+}
+
 static gboolean
 pin (int cpu)
 {

@@ -37,6 +37,8 @@ void nf_near_doubt (void);
 gboolean nf_near_is (NfNear *near);
 /* Some thread was, and not let loose since. Thread: any. */
 gboolean nf_near_is_used (NfNear *near);
+/* Somebody is being looked for now. Thread: any. */
+gboolean nf_near_is_looking (NfNear *near);
 /* Ends it, if the calling thread is the one. */
 void nf_near_leave (NfNear *near);
 /* Lets loose whoever was brought somewhere. Thread: any. */

@@ -14,6 +14,9 @@
 #define LATER_NS ((gint64)100 * 1000 * 1000)
 /* Enough for somebody who seems to have gone. */
 #define SOON_NS ((gint64)1000 * 1000)
+/* Less than the longest that it waits, in all. */
+#define DOUBTS 10
+/* An answer may be noted before its sender has been itself again. */
 #define ROUNDS_MAX 1000
 
 /* A caller sleeps until he is answered, and then notes how the worker runs. */
@@ -116,29 +119,22 @@ nth_cpu (int n)
   return cpu;
 }
 
-/* Where the caller is, is looked up by another thread: until that is known. What was looked up before he moved is used up
- * first. */
+/* Where the caller is, is looked up by another thread: the call that asks for it, and the one that is told. STEP_NS: how much
+ * later the first is; the second is no later. */
 static gboolean
-go_to_after (const Caller *caller, gint64 step_ns)
+look_after (const Caller *caller, gint64 step_ns)
 {
-  gboolean went = FALSE;
-
   now += step_ns;
-  for (guint i = 0; i < ROUNDS_MAX; i++)
-    {
-      went = nf_near_go (near, (guint32)caller->tid, now);
-      if (went && sched_getcpu () == caller->cpu)
-        break;
-      now += step_ns;
-      g_usleep (200);
-    }
-  return went;
+  (void)nf_near_go (near, (guint32)caller->tid, now);
+  while (nf_near_is_looking (near))
+    g_usleep (100);
+  return nf_near_go (near, (guint32)caller->tid, now);
 }
 
 static gboolean
 go_to (const Caller *caller)
 {
-  return go_to_after (caller, LATER_NS);
+  return look_after (caller, LATER_NS);
 }
 
 /* Root on more than one processor, as in CI; FALSE: then nothing may have changed. */
@@ -185,8 +181,25 @@ move_to (Caller *caller, int cpu)
   CPU_ZERO (&one);
   CPU_SET ((size_t)cpu, &one);
   cr_assert_eq (sched_setaffinity (caller->tid, sizeof one, &one), 0);
+  caller->cpu = cpu;
   cr_assert_eq (write (caller->answers[1], "", 1), 1);
   wait_for (caller);
+}
+
+static void
+begin_together (Caller *caller)
+{
+  begin (caller, nth_cpu (0));
+  cr_assert (go_to (caller));
+  cr_assert_eq (sched_getcpu (), nth_cpu (0));
+}
+
+/* The next call, STEP_NS later, finds him where he was, or where he is. */
+static void
+check_follows (const Caller *caller, gint64 step_ns, gboolean follows)
+{
+  cr_assert (look_after (caller, step_ns));
+  cr_assert_eq (sched_getcpu (), follows ? caller->cpu : nth_cpu (0));
 }
 
 Test (near, who_seems_to_have_gone_is_looked_for_soon)
@@ -195,18 +208,11 @@ Test (near, who_seems_to_have_gone_is_looked_for_soon)
     return;
   Caller caller;
 
-  begin (&caller, nth_cpu (0));
-  cr_assert (go_to (&caller));
+  begin_together (&caller);
   move_to (&caller, nth_cpu (1));
-  caller.cpu = nth_cpu (1);
-  now += SOON_NS;
-  cr_assert (nf_near_go (near, (guint32)caller.tid, now));
-  cr_assert_eq (sched_getcpu (), nth_cpu (0));
+  check_follows (&caller, SOON_NS, FALSE);
   nf_near_doubt ();
-  gint64 before = now;
-  cr_assert (go_to_after (&caller, SOON_NS / 100));
-  cr_assert_eq (sched_getcpu (), nth_cpu (1));
-  cr_assert_lt (now - before, LATER_NS);
+  check_follows (&caller, 0, TRUE);
   end (&caller);
   nf_near_leave (near);
 }
@@ -217,25 +223,19 @@ Test (near, who_is_doubted_in_vain_is_looked_for_more_seldom)
     return;
   Caller caller;
 
-  begin (&caller, nth_cpu (0));
-  cr_assert (go_to (&caller));
-  for (guint i = 0; i < ROUNDS_MAX;
-       i++) /* what was asked for is found meanwhile, or a round later */
+  begin_together (&caller);
+  for (guint i = 0; i < DOUBTS; i++)
     {
       nf_near_doubt ();
-      cr_assert (nf_near_go (near, (guint32)caller.tid, now += LATER_NS));
-      g_usleep (200);
+      check_follows (&caller, LATER_NS, FALSE);
     }
   move_to (&caller, nth_cpu (1));
-  for (guint i = 0; i < 10; i++)
+  for (guint i = 0; i < DOUBTS; i++)
     {
       nf_near_doubt ();
-      cr_assert (nf_near_go (near, (guint32)caller.tid, now += SOON_NS));
-      cr_assert_eq (sched_getcpu (), nth_cpu (0));
-      g_usleep (200);
+      check_follows (&caller, SOON_NS, FALSE);
     }
-  caller.cpu = nth_cpu (1);
-  cr_assert (go_to (&caller));
+  check_follows (&caller, LATER_NS, TRUE);
   end (&caller);
   nf_near_leave (near);
 }
@@ -246,14 +246,10 @@ Test (near, it_is_looked_for_again_only_after_a_while)
     return;
   Caller caller;
 
-  begin (&caller, nth_cpu (0));
-  cr_assert (go_to (&caller));
+  begin_together (&caller);
   move_to (&caller, nth_cpu (1));
-  cr_assert (nf_near_go (near, (guint32)caller.tid, now));
-  cr_assert_eq (sched_getcpu (), nth_cpu (0));
-  caller.cpu = nth_cpu (1);
-  cr_assert (go_to (&caller));
-  cr_assert_eq (sched_getcpu (), nth_cpu (1));
+  check_follows (&caller, SOON_NS, FALSE);
+  check_follows (&caller, LATER_NS, TRUE);
   end (&caller);
   nf_near_leave (near);
 }
@@ -265,8 +261,8 @@ Test (near, nobody_to_be_found_leaves_it_free)
   begin (&caller, nth_cpu (0));
   (void)go_to (&caller);
   end (&caller);
-  for (guint i = 0; i < ROUNDS_MAX && nf_near_go (near, (guint32)caller.tid, now += LATER_NS); i++)
-    g_usleep (200);
+  while (go_to (&caller)) /* joined, it may still be ending */
+    g_usleep (100);
   cr_assert_not (nf_near_is (near));
   cr_assert (is_free ());
 }
