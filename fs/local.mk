@@ -23,6 +23,8 @@ fs_libnffs_a_SOURCES = \
 	fs/daemon.h \
 	fs/guard.c \
 	fs/guard.h \
+	fs/habit.c \
+	fs/habit.h \
 	fs/handle.c \
 	fs/handle.h \
 	fs/host.c \

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/habit.h"
 #include "fs/near.h"
 
 /* A worker sleeps longer than this anyway if it sleeps at all: waking up costs as much. */
@@ -32,21 +33,8 @@
 #define AT_ONCE_NS (10 * 1000)
 /* So many looks a request that isn't to be overtaken has: it waits for nothing but for a processor. */
 #define LOOKS_ORDERED 100
-/* Few requests are enough to see that they come one after another; after one that wasn't so, it takes longer. */
-#define CREDIT_ENOUGH 4
-#define CREDIT_SPENT (-16)
-/* What looking without sleeping costs in credit: twice as much after each time that somebody else had the processor for
- * so long meanwhile, and less again while that doesn't happen. */
+/* So long nobody keeps the processor who only answers a request. */
 #define KEPT_OFF_NS (500 * 1000)
-#define PRICE_MIN CREDIT_ENOUGH
-#define PRICE_MAX 4096
-#define PRICE_DROPS_AFTER 32
-/* So many requests in a row are by one caller before one is near him: of two at a time each has a few, too. So many
- * again after somebody else had the processor there, or he computed. */
-#define SAME_ENOUGH 8
-/* The kernel gives out so many FORGETs before requests, and then requests, with FORGETs behind them that nobody waits
- * for (fuse_dev_do_read()). */
-#define FORGETS_LINGER 32
 
 /* The state in `word`; above it is counted how often somebody has read. */
 enum
@@ -68,13 +56,8 @@ struct NfReaders
   gint64 last_done;         /* atomic: when a request was dealt with */
   guint64 answered; /* atomic: the word of the last request that was answered by its worker */
   NfNear *near;
-  int credit; /* the reader's, as all up to `spins` are */
-  int price;
-  guint n_cheap;     /* looks without being kept off, since the price was last changed */
-  guint32 caller;    /* who asked last, */
-  guint n_same;      /* for so many times */
-  guint n_forgetful; /* requests since the last FORGET, counted down */
-  gboolean spins;    /* there is another processor for the caller */
+  NfHabit habit;  /* the reader's */
+  gboolean spins; /* there is another processor for the caller */
 
   pthread_mutex_t lock;
   pthread_cond_t changed; /* there is no reader, or there ought to be a watch */
@@ -85,6 +68,7 @@ typedef struct
 {
   guint64 word;    /* 0: it isn't the reader */
   gint64 got;      /* when */
+  gboolean shy;    /* its answer is sent as what it is */
   gint64 kept_off; /* for how long the answer kept it */
 } Mine;
 static __thread Mine mine;
@@ -110,7 +94,7 @@ nf_readers_new (void)
   pthread_cond_init (&readers->changed, &attr);
   pthread_condattr_destroy (&attr);
   readers->near = nf_near_new ();
-  readers->price = PRICE_MIN;
+  nf_habit_init (&readers->habit);
   readers->spins = sysconf (_SC_NPROCESSORS_ONLN) > 1;
   return readers;
 }
@@ -170,16 +154,6 @@ wait_a_look (NfReaders *readers, glong look_ns)
   return pthread_cond_timedwait (&readers->changed, &readers->lock, &until) == ETIMEDOUT;
 }
 
-/* Another is the reader now. Once the request was answered its worker only didn't get the processor. */
-static void
-take_stock (NfReaders *readers, guint64 word)
-{
-  if (__atomic_load_n (&readers->answered, __ATOMIC_RELAXED) == word)
-    readers->n_same = 0;
-  else
-    readers->credit = CREDIT_SPENT;
-}
-
 /* The request that was read in this turn has been seen LOOKS times. */
 static gboolean
 is_held_up (guint64 word, guint looks)
@@ -214,7 +188,8 @@ watch (NfReaders *readers)
       if (is_held_up (word, looks) && take (readers, word))
         {
           nf_near_loose (readers->near);
-          take_stock (readers, word);
+          nf_habit_taken_over (&readers->habit,
+                               __atomic_load_n (&readers->answered, __ATOMIC_RELAXED) == word);
           __atomic_add_fetch (&readers->taken_over, 1, __ATOMIC_RELAXED);
           return TRUE;
         }
@@ -290,8 +265,8 @@ come_back (NfReaders *readers, gint64 now)
   if ((was.word & STATE_MASK) >= BUSY && !take (readers, was.word))
     return FALSE;
   mine.word = (was.word & ~(guint64)STATE_MASK) | READING;
-  if ((was.word & STATE_MASK) >= BUSY && now - was.got > QUICK_NS)
-    readers->credit = CREDIT_SPENT;
+  if ((was.word & STATE_MASK) >= BUSY)
+    nf_habit_done (&readers->habit, now - was.got > QUICK_NS);
   return TRUE;
 }
 
@@ -333,44 +308,6 @@ is_slow (const struct fuse_in_header *header)
   return header->opcode == FUSE_FSYNC || header->opcode == FUSE_FSYNCDIR;
 }
 
-static void
-set_price (NfReaders *readers, gboolean kept_off)
-{
-  if (kept_off)
-    readers->price = MIN (readers->price * 2, PRICE_MAX);
-  else if (++readers->n_cheap >= PRICE_DROPS_AFTER)
-    readers->price = MAX (readers->price / 2, PRICE_MIN);
-  else
-    return;
-  readers->n_cheap = 0;
-}
-
-/* SOON: after the answer to the one before. MORE: something is to be read behind it. */
-static void
-earn (NfReaders *readers, const struct fuse_in_header *header, gboolean soon, gboolean more)
-{
-  if (is_forget (header))
-    {
-      readers->n_forgetful = FORGETS_LINGER;
-      return;
-    }
-  if (header->pid != 0 && header->pid != readers->caller)
-    {
-      readers->caller = header->pid;
-      readers->n_same = 0;
-    }
-  readers->n_same++;
-  if (readers->n_forgetful > 0)
-    {
-      readers->n_forgetful--;
-      more = FALSE;
-    }
-  if (soon && !more)
-    readers->credit = MIN (readers->credit + 1, readers->price + CREDIT_ENOUGH);
-  else if (readers->credit > 0)
-    readers->credit = MAX (readers->credit - (more ? 2 : CREDIT_ENOUGH), 0);
-}
-
 /* Whose answer the caller doesn't wait for: what he asks next, a lock perhaps, must find it done. */
 static gboolean
 is_release (const struct fuse_in_header *header)
@@ -407,12 +344,13 @@ static void
 dispose (NfReaders *readers, const struct fuse_in_header *header, gint64 now)
 {
   gboolean others = __atomic_load_n (&readers->n_waiting, __ATOMIC_RELAXED) > 0;
-  gboolean stays = others && readers->credit >= CREDIT_ENOUGH && !is_slow (header);
+  gboolean stays = others && nf_habit_stays (&readers->habit) && !is_slow (header);
 
-  if (!stays || readers->n_same < SAME_ENOUGH)
+  if (!stays || !nf_habit_is_alone (&readers->habit))
     nf_near_leave (readers->near);
   else
     (void)nf_near_go (readers->near, header->pid, now); /* else it will spin */
+  mine.shy = nf_habit_is_shy (&readers->habit);
   if (is_release (header))
     stay (readers, now, ORDERED);
   else if (stays)
@@ -436,11 +374,11 @@ nf_readers_read (NfReaders *readers, int fd, void *buf, gsize size)
       since = now_ns ();
     }
   gboolean near = nf_near_is (readers->near);
-  gboolean spins = !near && readers->spins && readers->credit >= readers->price;
+  gboolean spins = !near && readers->spins && nf_habit_spins (&readers->habit);
   if (spins)
-    set_price (readers, spin (fd, since) - since > KEPT_OFF_NS);
+    nf_habit_looked (&readers->habit, spin (fd, since) - since > KEPT_OFF_NS);
   if (near && kept_off > KEPT_OFF_NS)
-    readers->n_same = 0;
+    nf_habit_kept_off (&readers->habit);
   ssize_t n = read (fd, buf, size);
   if (n < (ssize_t)sizeof *header)
     return n; /* still the reader */
@@ -449,7 +387,11 @@ nf_readers_read (NfReaders *readers, int fd, void *buf, gsize size)
   if (near && now - since > AT_ONCE_NS)
     nf_near_doubt ();
   since = MAX (since, __atomic_load_n (&readers->last_done, __ATOMIC_RELAXED));
-  earn (readers, header, now - since <= (spins ? SPIN_NS : SOON_NS), has_more (fd));
+  if (is_forget (header))
+    nf_habit_forget (&readers->habit);
+  else
+    nf_habit_next (&readers->habit, header->pid, now - since <= (spins ? SPIN_NS : SOON_NS),
+                   has_more (fd));
   dispose (readers, header, now);
   return n;
 }
@@ -460,8 +402,10 @@ nf_readers_reply (NfReaders *readers, int fd, const struct iovec *iov, int count
   if (mine.word == 0 || !nf_near_is (readers->near))
     return writev (fd, iov, count);
 
-  gint64 since = now_ns ();
   __atomic_store_n (&readers->answered, mine.word, __ATOMIC_RELAXED);
+  if (mine.shy)
+    return writev (fd, iov, count);
+  gint64 since = now_ns ();
   ssize_t n = nf_near_writev (readers->near, fd, iov, count);
   int err = errno;
   mine.kept_off = now_ns () - since;

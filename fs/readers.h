@@ -19,8 +19,7 @@
  * A RELEASE isn't waited for by who closed the file, and may free a lock that he asks for next. So its worker stays the
  * reader in any case, until it is done.
  *
- * What it expects comes from what was: `credit` grows with each request that came soon after the one before and was
- * quickly dealt with, and is gone with one that took long, or that had others behind it. */
+ * What it expects comes from what was (fs/habit.h). */
 
 typedef struct NfReaders NfReaders;
 
