@@ -223,15 +223,12 @@ call_rename (NfExec *exec, const Renaming *renaming)
   return err;
 }
 
-/* Object of END has its name at OTHER now. A name that the index didn't know is no hindrance. */
+/* Object of END has its name at OTHER now. */
 static int
 move_name (NfIndex *index, const End *end, const End *other)
 {
-  int err = nf_index_drop_name (index, end->attr.fid, end->parent, end->slice, NULL);
-
-  if (err != 0 && err != -ENOENT)
-    return err;
-  return nf_index_add_name (index, end->attr.fid, other->parent, other->slice);
+  return nf_index_move_name (index, end->attr.fid, end->parent, end->slice, other->parent,
+                             other->slice);
 }
 
 static int

@@ -110,7 +110,9 @@ set_locked (NfIndex *index, NfFid fid, const char *key, NfSlice value)
       MDB_val k = { extra.len, extra.bytes };
       MDB_val v = { value.len, (void *)value.data };
 
-      rc = nf_index_error (mdb_put (index->write, index->extras, &k, &v, 0));
+      rc = nf_index_need_room (index, value.len);
+      if (rc == 0)
+        rc = nf_index_error (mdb_put (index->write, index->extras, &k, &v, 0));
     }
   else
     {

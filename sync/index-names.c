@@ -101,6 +101,45 @@ nf_index_drop_name (NfIndex *index, NfFid fid, NfFid parent, NfSlice name, guint
   return rc != 0 ? rc : nf_index_finish (index, drop_locked (index, fid, &stored, ret_left));
 }
 
+/* The object is only touched where its names are more or fewer afterwards. */
+static int
+move_locked (NfIndex *index, NfFid fid, const StoredName *from, const StoredName *to)
+{
+  StoredObject stored;
+  MDB_val key = index_key (&fid);
+  MDB_val old = { from->len, (void *)from->bytes };
+  MDB_val new = { to->len, (void *)to->bytes };
+  int rc = nf_index_load (index, index->write, fid, &stored);
+  int more = 0;
+
+  if (rc != 0)
+    return rc;
+  rc = mdb_del (index->write, index->names, &key, &old);
+  if (rc != 0 && rc != MDB_NOTFOUND)
+    return nf_index_error (rc);
+  more -= rc == 0 && stored.n_names > 0;
+  rc = mdb_put (index->write, index->names, &key, &new, MDB_NODUPDATA);
+  if (rc != 0 && rc != MDB_KEYEXIST)
+    return nf_index_error (rc);
+  more += rc == 0;
+  stored.n_names += (guint32)more;
+  return more == 0 ? 0 : nf_index_store (index, fid, &stored);
+}
+
+int
+nf_index_move_name (NfIndex *index, NfFid fid, NfFid from_parent, NfSlice from, NfFid to_parent,
+                    NfSlice to)
+{
+  StoredName stored_from, stored_to;
+  int rc;
+
+  if (!to_stored_name (from_parent, from, &stored_from)
+      || !to_stored_name (to_parent, to, &stored_to))
+    return -EINVAL;
+  rc = nf_index_begin (index);
+  return rc != 0 ? rc : nf_index_finish (index, move_locked (index, fid, &stored_from, &stored_to));
+}
+
 void
 nf_index_names (NfIndex *index, NfFid fid, NfIndexNameFunc func, gpointer data)
 {

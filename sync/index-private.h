@@ -6,6 +6,7 @@
 #include <lmdb.h>
 
 #include "sync/index.h"
+#include "sync/map-guard.h"
 
 /* What index.c, index-names.c and index-extra.c share. Keys that are numbers and the values' structs are in the
  * machine's own layout: the file never leaves it. */
@@ -25,7 +26,12 @@ struct NfIndex
   MDB_txn *write;       /* that thread's */
   guint depth;
   gboolean failed;
-  guint64 disk_end; /* the disk has room for the file up to here */
+  gboolean mapped; /* LMDB stores through its map; set at opening, as `guard` is */
+  NfMapGuard *guard;
+  guint64 disk_end;    /* the disk has room for the file up to here */
+  guint64 used;        /* bytes of the file when the transaction began */
+  guint64 n_changes;   /* since then, */
+  guint64 value_bytes; /* and of values that needn't fit into a page */
   NfFid next_fid;
   NfFid fid_limit; /* reserved up to here */
 
@@ -65,6 +71,14 @@ typedef struct
 /* LMDB's errors as -errno. */
 int nf_index_error (int rc);
 
+/* index-room.c. Opens LMDB's environment, or ends it and gives back what was only taken ahead. */
+int nf_index_open_file (NfIndex *index);
+void nf_index_close_file (NfIndex *index);
+/* Before a transaction begins: there is room for one of an op. With `lock`. -ENOSPC; -EIO: the disk has refused a store. */
+int nf_index_keep_room (NfIndex *index);
+/* In a transaction, before another change, or for a value of VALUE_LEN bytes: there is room for that, too. -ENOSPC. */
+int nf_index_need_room (NfIndex *index, gsize value_len);
+
 static inline MDB_val
 index_key (const guint64 *number)
 {
@@ -90,3 +104,5 @@ int nf_index_make_safe (NfIndex *index);
 /* When it is open: fids that were given after that copy are never given again. */
 int nf_index_skip_lost_fids (NfIndex *index);
 void nf_index_note_closed (NfIndex *index);
+/* Its last commit isn't wholly in the file. */
+void nf_index_note_broken (NfIndex *index);

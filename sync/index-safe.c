@@ -18,10 +18,14 @@
  * looked at: the copy takes its place. What the owner keeps in it (its position) is as old as the rest of it, so its
  * redo starts from there.
  *
+ * The same goes for an index whose last commit isn't wholly in the file, as the disk refused a store (index-room.c).
+ *
  * Copying costs as much as the index is large, so it is done only after a number of commits in proportion; but always
  * by the first sync after opening, since that is to outdate what the last clean end had said. */
 
 #define CLOSED "closed"
+/* No boot is called so. */
+#define BROKEN "broken"
 /* Bytes of the index per commit before a copy is worth it. */
 #define COPY_BYTES_PER_COMMIT 4096
 /* Fids that may have been given between the copy and the power cut, with room to spare: 62 bits last. */
@@ -150,8 +154,10 @@ nf_index_make_safe (NfIndex *index)
     {
       rc = restore (index);
       if (rc == 0)
-        g_warning ("%s: the system went down while it was in use: went back to the last safe copy",
-                   index->path);
+        g_warning (
+            "%s: the system or its disk went down while it was in use: went back to the last safe "
+            "copy",
+            index->path);
     }
   if (rc == 0 && strcmp (then.str, now.str) != 0)
     rc = write_boot (index->path, now.str);
@@ -259,4 +265,18 @@ nf_index_note_closed (NfIndex *index)
   /* Otherwise the next opening after a boot goes back to the copy, which is only slower. */
   if (mdb_env_sync (index->env, 1) == 0)
     (void)write_boot (index->path, CLOSED);
+}
+
+void
+nf_index_note_broken (NfIndex *index)
+{
+  g_autofree char *boot = g_strconcat (index->path, ".boot", NULL);
+  int fd = open (boot, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+
+  if (fd < 0)
+    return;
+  /* In place: there may be no room for another. Where the disk refuses this too, it takes no more of the index either. */
+  if (pwrite (fd, BROKEN, strlen (BROKEN), 0) == (ssize_t)strlen (BROKEN))
+    (void)fdatasync (fd);
+  (void)close (fd);
 }

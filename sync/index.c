@@ -14,22 +14,10 @@
  * disk: a lookup must not wait for a commit that the kernel throttles. It is renewed after a commit and otherwise just
  * used on, so a read costs the lock and the walk through the B-tree. Whoever is in a transaction reads in that.
  *
- * The file is written with pwrite, not through the map: without space a commit fails with ENOSPC and leaves the last
- * commit as it was, where a store through a map would raise SIGBUS. */
+ * How the file is written, and that there is room for it: index-room.c. */
 
 /* Fids are reserved in blocks, so that minting costs a commit only once in a block. */
 #define FID_BLOCK 1024
-/* Address space, not memory nor disk: so much that it needn't be grown in practice. */
-#if GLIB_SIZEOF_VOID_P >= 8
-#define MAP_SIZE_FIRST ((gsize)64 << 30)
-#else
-#define MAP_SIZE_FIRST ((gsize)512 << 20)
-#endif
-/* Where address space is limited (ulimit -v). */
-#define MAP_SIZE_SMALL ((gsize)256 << 20)
-/* Taken on the disk ahead of the file's end, and how much of it a commit may need. */
-#define DISK_AHEAD (1024 * 1024)
-#define DISK_COMMIT (256 * 1024)
 #define FORMAT "nearfs index 1"
 #define META_FIDS "\001fids"
 #define META_FORMAT "\001format"
@@ -144,26 +132,6 @@ set_up (NfIndex *index)
   return nf_index_error (mdb_txn_commit (txn));
 }
 
-static int
-open_env (NfIndex *index, gsize map_size)
-{
-  int rc = mdb_env_create (&index->env);
-
-  if (rc == 0)
-    rc = mdb_env_set_maxdbs (index->env, 8);
-  if (rc == 0)
-    rc = mdb_env_set_mapsize (index->env, map_size);
-  if (rc == 0)
-    rc = mdb_env_open (index->env, index->path,
-                       MDB_NOSYNC | MDB_NOTLS | MDB_NOSUBDIR | MDB_NOMEMINIT, 0600);
-  if (rc != 0 && index->env != NULL)
-    {
-      mdb_env_close (index->env);
-      index->env = NULL;
-    }
-  return nf_index_error (rc);
-}
-
 NfIndex *
 nf_index_open (const char *dir, const char *name, GError **error)
 {
@@ -180,9 +148,7 @@ nf_index_open (const char *dir, const char *name, GError **error)
   index->path = g_build_filename (dir, name, NULL);
   rc = nf_index_make_safe (index);
   if (rc == 0)
-    rc = open_env (index, MAP_SIZE_FIRST);
-  if (rc == -ENOMEM)
-    rc = open_env (index, MAP_SIZE_SMALL);
+    rc = nf_index_open_file (index);
   if (rc == 0)
     rc = set_up (index);
   if (rc == 0)
@@ -207,71 +173,15 @@ nf_index_close (NfIndex *index)
     mdb_txn_abort (index->read);
   if (index->env != NULL)
     {
-      if (index->open)
+      if (index->open && !nf_map_guard_is_broken (index->guard))
         nf_index_note_closed (index);
-      mdb_env_close (index->env);
+      nf_index_close_file (index);
     }
   pthread_mutex_destroy (&index->lock);
   pthread_mutex_destroy (&index->copy_lock);
   pthread_mutex_destroy (&index->read_lock);
   g_free (index->path);
   g_free (index);
-}
-
-/* No transaction may be open in this process meanwhile. */
-static int
-double_map (NfIndex *index, gsize size)
-{
-  int rc;
-
-  if (pthread_mutex_trylock (&index->copy_lock) != 0)
-    return 0; /* a copy is being made: the next transaction does it */
-  pthread_mutex_lock (&index->read_lock);
-  if (index->read_live)
-    mdb_txn_reset (index->read);
-  index->read_live = FALSE;
-  rc = mdb_env_set_mapsize (index->env, size * 2);
-  pthread_mutex_unlock (&index->read_lock);
-  pthread_mutex_unlock (&index->copy_lock);
-  return nf_index_error (rc);
-}
-
-/* Space on the disk is taken before a transaction begins. Where its commit found none, what it stands for would have
- * been done already. */
-static int
-keep_disk (NfIndex *index, guint64 used)
-{
-  int fd;
-
-  if (G_LIKELY (used + DISK_AHEAD / 2 <= index->disk_end))
-    return 0;
-  if (mdb_env_get_fd (index->env, &fd) != 0)
-    return -EIO;
-  if (fallocate (fd, FALLOC_FL_KEEP_SIZE, (off_t)used, DISK_AHEAD) == 0)
-    index->disk_end = used + DISK_AHEAD;
-  else if (errno == EOPNOTSUPP || errno == ENOSYS)
-    index->disk_end = G_MAXUINT64;
-  else if (errno == ENOSPC || errno == EDQUOT)
-    return used + DISK_COMMIT <= index->disk_end ? 0 : -ENOSPC;
-  return 0;
-}
-
-/* Doubles the map before it gets short: in the middle of a transaction it would be too late. */
-static int
-keep_room (NfIndex *index)
-{
-  MDB_envinfo info;
-  MDB_stat stat;
-
-  if (mdb_env_info (index->env, &info) != 0 || mdb_env_stat (index->env, &stat) != 0)
-    return -EIO;
-  if (info.me_last_pgno >= info.me_mapsize / stat.ms_psize / 8 * 7)
-    {
-      int err = double_map (index, info.me_mapsize);
-      if (err != 0)
-        return err;
-    }
-  return keep_disk (index, (guint64)(info.me_last_pgno + 1) * stat.ms_psize);
 }
 
 /* What stands for this thread in `writer`. */
@@ -303,11 +213,15 @@ nf_index_begin (NfIndex *index)
   pthread_mutex_lock (&index->lock);
   if (index->depth > 0)
     {
-      index->depth++;
-      return 0;
+      rc = nf_index_need_room (index, 0);
+      if (rc == 0)
+        index->depth++;
+      else
+        pthread_mutex_unlock (&index->lock);
+      return rc;
     }
   drop_read (index);
-  rc = keep_room (index);
+  rc = nf_index_keep_room (index);
   if (rc == 0)
     rc = nf_index_error (mdb_txn_begin (index->env, NULL, 0, &index->write));
   if (rc != 0)
@@ -328,12 +242,33 @@ forget_reservation (NfIndex *index)
   index->fid_limit = index->next_fid;
 }
 
+/* RET_SUSPECTS: how many there are then. */
+static int
+commit (NfIndex *index, MDB_txn *txn, gsize *ret_suspects)
+{
+  MDB_stat stat;
+  int rc = nf_map_guard_is_broken (index->guard) ? EIO : mdb_stat (txn, index->suspects, &stat);
+
+  if (rc != 0)
+    mdb_txn_abort (txn);
+  else
+    rc = mdb_txn_commit (txn);
+  if (rc == 0 && nf_map_guard_is_broken (index->guard))
+    {
+      nf_index_note_broken (index);
+      rc = EIO;
+    }
+  if (rc == 0)
+    *ret_suspects = stat.ms_entries;
+  return nf_index_error (rc);
+}
+
 int
 nf_index_commit (NfIndex *index)
 {
   MDB_txn *txn = index->write;
-  MDB_stat stat = { 0 };
-  int rc;
+  gsize n_suspects = 0;
+  int rc = -ECANCELED;
 
   g_assert (index->depth > 0);
   if (--index->depth > 0)
@@ -344,22 +279,12 @@ nf_index_commit (NfIndex *index)
   index->write = NULL;
   __atomic_store_n (&index->writer, NULL, __ATOMIC_RELAXED);
   if (index->failed)
-    {
-      mdb_txn_abort (txn);
-      rc = -ECANCELED;
-    }
+    mdb_txn_abort (txn);
   else
-    {
-      rc = mdb_stat (txn, index->suspects, &stat);
-      if (rc != 0)
-        mdb_txn_abort (txn);
-      else
-        rc = mdb_txn_commit (txn);
-      rc = nf_index_error (rc);
-    }
+    rc = commit (index, txn, &n_suspects);
   if (rc == 0)
     {
-      __atomic_store_n (&index->n_suspects, stat.ms_entries, __ATOMIC_RELEASE);
+      __atomic_store_n (&index->n_suspects, n_suspects, __ATOMIC_RELEASE);
       __atomic_add_fetch (&index->n_commits, 1, __ATOMIC_RELEASE);
     }
   else
@@ -541,7 +466,11 @@ nf_index_set_meta (NfIndex *index, const char *key, NfSlice value)
         rc = 0;
     }
   else
-    rc = mdb_put (index->write, index->meta, &k, &v, 0);
+    {
+      rc = -nf_index_need_room (index, value.len);
+      if (rc == 0)
+        rc = mdb_put (index->write, index->meta, &k, &v, 0);
+    }
   return nf_index_finish (index, nf_index_error (rc));
 }
 

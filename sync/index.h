@@ -113,6 +113,9 @@ int nf_index_set_suspect (NfIndex *index, NfFid fid, guint32 set, guint32 clear)
 int nf_index_add_name (NfIndex *index, NfFid fid, NfFid parent, NfSlice name);
 /* RET_LEFT: how many names remain. -ENOENT if it wasn't there. */
 int nf_index_drop_name (NfIndex *index, NfFid fid, NfFid parent, NfSlice name, guint32 *ret_left);
+/* The name of FID at FROM is at TO now. That it wasn't known at FROM, or is known at TO already, is no error. */
+int nf_index_move_name (NfIndex *index, NfFid fid, NfFid from_parent, NfSlice from, NfFid to_parent,
+                        NfSlice to);
 typedef gboolean (*NfIndexNameFunc) (NfFid parent, NfSlice name, gpointer data);
 /* Calls FUNC for each name of FID until it returns FALSE. FUNC must not call back into the index.
  */

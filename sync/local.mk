@@ -63,6 +63,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/index-names.c \
 	sync/index-object.c \
 	sync/index-private.h \
+	sync/index-room.c \
 	sync/index-safe.c \
 	sync/index.c \
 	sync/index.h \
@@ -89,6 +90,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/lock-wire.h \
 	sync/locks.c \
 	sync/locks.h \
+	sync/map-guard.c \
+	sync/map-guard.h \
 	sync/opens.c \
 	sync/opens.h \
 	sync/order.c \

@@ -191,11 +191,8 @@ exchange_in_steps (NfTree *tree, const Side *a, const Side *b)
 static int
 follow_side (NfTree *tree, const Side *from, const Side *to)
 {
-  int rc = nf_index_drop_name (tree->index, from->object.fid, from->parent, from->name, NULL);
-
-  if (rc != 0 && rc != -ENOENT)
-    return rc;
-  return nf_index_add_name (tree->index, from->object.fid, to->parent, to->name);
+  return nf_index_move_name (tree->index, from->object.fid, from->parent, from->name, to->parent,
+                             to->name);
 }
 
 static int

@@ -86,12 +86,9 @@ follow_locked (const Placing *placing)
   if (rc == 0 && S_ISDIR (placing->object.mode))
     rc = nf_tree_drop_all_names (tree, fid);
   else if (rc == 0 && placing->moves && placing->from_parent != NF_FID_NONE)
-    {
-      rc = nf_index_drop_name (tree->index, fid, placing->from_parent,
-                               nf_slice_str (placing->from.str), NULL);
-      if (rc == -ENOENT)
-        rc = 0;
-    }
+    return nf_index_move_name (tree->index, fid, placing->from_parent,
+                               nf_slice_str (placing->from.str), placing->to_parent,
+                               placing->to_name);
   if (rc == 0)
     rc = nf_index_add_name (tree->index, fid, placing->to_parent, placing->to_name);
   return rc;

@@ -163,9 +163,10 @@ write_back_one (const char *path, GRand *rand)
     return;
   if (g_rand_int_range (rand, 0, 3) == 0)
     (void)fdatasync (fd);
-  else if (fstat (fd, &st) == 0 && st.st_size > 0)
+  else if (fstat (fd, &st) == 0 && MIN (st.st_size, st.st_blocks * 512) > 0)
     {
-      gint32 size = (gint32)MIN (st.st_size, G_MAXINT32 / 2);
+      /* Of a sparse file, what it has at its beginning. */
+      gint32 size = (gint32)MIN (MIN (st.st_size, st.st_blocks * 512), G_MAXINT32 / 2);
       gint32 offset = g_rand_int_range (rand, 0, size);
       (void)sync_file_range (fd, offset, g_rand_int_range (rand, 1, size + 1),
                              SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE

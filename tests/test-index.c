@@ -152,6 +152,35 @@ Test (index, names_are_counted)
   cr_assert_eq (n, 0);
 }
 
+static void
+check_names (NfFid fid, const char *first, guint n)
+{
+  char name[NF_NAME_LEN_MAX + 1];
+  NfFid parent;
+
+  cr_assert (nf_index_first_name (index_, fid, &parent, name));
+  cr_assert_str_eq (name, first);
+  cr_assert_eq (get (fid).n_names, n);
+}
+
+Test (index, a_name_moves)
+{
+  NfSlice a = nf_slice_str ("a"), b = nf_slice_str ("b"), c = nf_slice_str ("c");
+
+  put (5, 5, 0);
+  cr_assert_eq (nf_index_add_name (index_, 5, 1, a), 0);
+  cr_assert_eq (nf_index_move_name (index_, 5, 1, a, 1, b), 0);
+  check_names (5, "b", 1);
+  cr_assert_eq (nf_index_move_name (index_, 5, 1, a, 1, c), 0, "not known there");
+  check_names (5, "b", 2);
+  cr_assert_eq (nf_index_move_name (index_, 5, 1, c, 1, b), 0, "known there already");
+  check_names (5, "b", 1);
+  cr_assert_eq (nf_index_move_name (index_, 5, 1, b, 1, b), 0);
+  check_names (5, "b", 1);
+  cr_assert_eq (nf_index_move_name (index_, 5, 1, b, 1, nf_slice_str ("")), -EINVAL);
+  cr_assert_eq (nf_index_move_name (index_, 77, 1, a, 1, b), -ENOENT);
+}
+
 Test (index, path_is_put_together_from_the_root)
 {
   g_autofree char *root = NULL;
@@ -416,6 +445,7 @@ Test (index, no_space_is_an_error_and_leaves_the_last_commit)
 
   signal (SIGXFSZ, SIG_IGN);
   cr_assert_eq (setrlimit (RLIMIT_FSIZE, &limit), 0);
+  reopen (); /* so that it isn't written through its map */
   for (guint i = 2; rc == 0 && i < 100000; i++)
     {
       NfObject object = { .fid = i, .ident = { i, 1 }, .mode = S_IFREG };
