@@ -63,6 +63,7 @@ take_control (NfLink *link, NfLane *lane, const NfMsg *msg, GError **error)
         /* A peer that pings and doesn't read gets no more answers than fit. */
         if (nf_lane_pending (lane) < NF_FRAME_MAX)
           nf_link_put_control (lane, &pong);
+        nf_link_ping_later (link);
         return TRUE;
       }
     case NF_MSG_PONG:

@@ -28,11 +28,11 @@ nf_link_put_control (NfLane *lane, const NfMsg *msg)
 }
 
 void
-nf_link_put_ping (NfLink *link)
+nf_link_put_ping (NfLink *link, guint n)
 {
   NfMsg ping = { .type = NF_MSG_PING, .ping = { (guint64)g_get_monotonic_time () } };
 
-  for (guint i = 0; i < link->options.lanes; i++)
+  for (guint i = 0; i < n; i++)
     if (link->lanes[i].open && nf_frame_reader_greeted (&link->lanes[i].reader)
         && nf_lane_pending (&link->lanes[i]) < NF_FRAME_MAX)
       nf_link_put_control (&link->lanes[i], &ping);

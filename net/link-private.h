@@ -35,8 +35,9 @@ struct _NfLink
   gsize may_send;    /* the peer's credit to us */
   gsize may_receive; /* what the peer may send before we give back more */
   NfLinkStats counted;
-  gint64 next_ping_us;
-  guint n_greeted; /* lanes, when last pinged */
+  gint64 next_ping_us;     /* on the first lane */
+  gint64 next_ping_all_us; /* on all, whatever was heard: that tells the round trip, too */
+  guint n_greeted;         /* lanes, when last pinged */
   gint64 next_tick_us;
   guint8 *read_buffer;
   gboolean peer_left; /* it has said goodbye */
@@ -58,9 +59,11 @@ struct _NfLink
 gsize nf_link_cost (gsize payload_len);
 /* Puts a message of the link's own on LANE, ahead of the queue. */
 void nf_link_put_control (NfLane *lane, const NfMsg *msg);
-/* On all lanes where the peer has shown itself: before, an answer would tell how long the relay
+/* On the first N lanes, where the peer has shown itself: before, an answer would tell how long the relay
  * took to start. */
-void nf_link_put_ping (NfLink *link);
+void nf_link_put_ping (NfLink *link, guint n);
+/* The peer's ping was heard, and he hears the answer: one of the two is enough. */
+void nf_link_ping_later (NfLink *link);
 
 /* Reads all lanes and delivers what is in order. *RET_MORE: there may be more to read. */
 gboolean nf_link_pump_in (NfLink *link, gint64 now_us, gboolean *ret_more, GError **error);

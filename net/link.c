@@ -10,8 +10,11 @@
 /* A stream's first bytes may take this long: a login shell reads its start files, a relay
  * connects. */
 #define GREETING_US (15 * G_USEC_PER_SEC)
-/* Pings a heartbeat: some may be lost in a busy moment before a peer looks dead. */
-#define PINGS_A_HEARTBEAT 5
+/* Pings a heartbeat: one may be late in a busy moment before a peer looks dead. They are all that an idle daemon does. */
+#define PINGS_A_HEARTBEAT 3
+/* Lanes beyond the first go over the same connection, so only what is theirs alone could die: they have so many times as long,
+ * and are pinged as seldom. */
+#define OTHER_LANES 3
 /* Longer than this beyond what was asked for, and we weren't run: the machine stood still, or had too much to do. */
 #define STOOD_STILL_US (500 * 1000)
 /* How long a goodbye may take to be written. */
@@ -269,13 +272,15 @@ take_orders (NfLink *link, gint64 now_us, GError **error)
     }
   g_slist_free_full (new_lanes, new_lane_free);
   if (ping)
-    nf_link_put_ping (link);
+    nf_link_put_ping (link, link->options.lanes);
   return error == NULL || *error == NULL;
 }
 
 static gboolean
 check_life (NfLink *link, gint64 now_us, GError **error)
 {
+  gint64 life_us = (gint64)link->options.heartbeat_ms * 1000;
+
   for (guint i = 0; i < link->options.lanes; i++)
     {
       const NfLane *lane = &link->lanes[i];
@@ -291,7 +296,7 @@ check_life (NfLink *link, gint64 now_us, GError **error)
                        (int)(GREETING_US / G_USEC_PER_SEC));
           return FALSE;
         }
-      if (now_us - lane->heard_us > (gint64)link->options.heartbeat_ms * 1000)
+      if (now_us - lane->heard_us > (i == 0 ? life_us : life_us * OTHER_LANES))
         {
           g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_DEAD, "nothing was heard for %.1f s",
                        (double)(now_us - lane->heard_us) / G_USEC_PER_SEC);
@@ -312,19 +317,33 @@ count_greeted (const NfLink *link)
   return n;
 }
 
+static gint64
+ping_every_us (const NfLink *link)
+{
+  return (gint64)link->options.heartbeat_ms * 1000 / PINGS_A_HEARTBEAT;
+}
+
+void
+nf_link_ping_later (NfLink *link)
+{
+  link->next_ping_us = g_get_monotonic_time () + ping_every_us (link) * 5 / 4;
+}
+
 static gboolean
 run_timers (NfLink *link, gint64 now_us, GError **error)
 {
-  gint64 ping_every_us = (gint64)link->options.heartbeat_ms * 1000 / PINGS_A_HEARTBEAT;
-
   guint n_greeted = count_greeted (link);
 
-  if (now_us >= link->next_ping_us || n_greeted != link->n_greeted)
+  if (now_us >= link->next_ping_all_us || n_greeted != link->n_greeted)
     {
       link->n_greeted = n_greeted;
-      nf_link_put_ping (link);
-      link->next_ping_us = now_us + ping_every_us;
+      nf_link_put_ping (link, link->options.lanes);
+      link->next_ping_all_us = now_us + ping_every_us (link) * OTHER_LANES;
     }
+  else if (now_us >= link->next_ping_us)
+    nf_link_put_ping (link, 1);
+  if (now_us >= link->next_ping_us)
+    link->next_ping_us = now_us + ping_every_us (link);
   if (now_us >= link->next_tick_us)
     link->next_tick_us = now_us + (gint64)link->events.tick (link->data, now_us) * 1000;
   return check_life (link, now_us, error);

@@ -3,7 +3,7 @@
 
 #include "net/rtt.h"
 
-/* Pings go four times a heartbeat: a queue seldom lasts that long. */
+/* More than a heartbeat's pings: a queue seldom lasts that long. */
 #define ROUND 4
 
 static guint64
