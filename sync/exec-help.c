@@ -224,10 +224,15 @@ nf_exec_correct (NfExec *exec, NfFid fid, guint32 mask, const NfAttr *after)
 int
 nf_exec_correct_xattr (NfExec *exec, NfFid fid, const char *path, const char *name)
 {
-  g_autofree char *value = g_malloc (NF_XATTR_MAX);
-  ssize_t len = lgetxattr (path, name, value, NF_XATTR_MAX);
   NfRecord record = { .kind = NF_OP_XATTR, .fid = fid, .xname = nf_slice_str (name) };
+  g_autofree char *value = NULL;
+  ssize_t len = lgetxattr (path, name, NULL, 0); /* mostly there is none */
 
+  if (len >= 0)
+    {
+      value = g_malloc (NF_XATTR_MAX);
+      len = lgetxattr (path, name, value, NF_XATTR_MAX);
+    }
   if (len < 0)
     return errno == ENODATA || errno == EOPNOTSUPP ? 0 : -errno;
   record.value = nf_slice (value, (gsize)len);

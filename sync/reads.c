@@ -12,6 +12,8 @@
 /* What an entry of READDIR's answer takes beside its name; a little more than it does. */
 #define ENTRY_SIZE 144
 /* XATTR_LIST_MAX of the kernel. */
+/* Most are shorter, and the kernel clears as much as it is asked for. */
+#define SHORT_XATTR 256
 #define XATTR_LIST_SIZE 65536
 
 static void
@@ -214,15 +216,20 @@ static int
 read_getxattr (NfShare *share, const NfMsg *call, NfMsg *answer)
 {
   g_autofree char *name = nf_slice_dup (call->getxattr.name);
-  g_autofree char *value = NULL;
+  g_autofree char *longer = NULL;
+  char value[SHORT_XATTR];
 
   if (!nf_tree_xattr_shown (name))
     return -ENODATA;
-  value = g_malloc (NF_XATTR_MAX);
-  int len = nf_tree_getxattr (share->tree, call->getxattr.fid, name, value, NF_XATTR_MAX);
+  int len = nf_tree_getxattr (share->tree, call->getxattr.fid, name, value, sizeof value);
+  if (len == -ERANGE)
+    {
+      longer = g_malloc (NF_XATTR_MAX);
+      len = nf_tree_getxattr (share->tree, call->getxattr.fid, name, longer, NF_XATTR_MAX);
+    }
   if (len < 0)
     return len;
-  give_data (answer, g_memdup2 (value, (gsize)len), (gsize)len);
+  give_data (answer, g_memdup2 (longer ? longer : value, (gsize)len), (gsize)len);
   return 0;
 }
 
