@@ -228,9 +228,9 @@ apply_size (NfShare *share, int fd, const NfRecord *record)
 static int
 apply_attr (NfShare *share, const NfRecord *record, guint flags)
 {
-  guint32 mask
-      = record->mask
-        & (NF_SET_MODE | NF_SET_UID | NF_SET_GID | NF_SET_SIZE | NF_SET_ATIME | NF_SET_MTIME);
+  guint32 mask = record->mask
+                 & (NF_SET_MODE | NF_SET_UID | NF_SET_GID | NF_SET_SIZE | NF_SET_ATIME
+                    | NF_SET_MTIME | NF_SET_CTIME_ONLY);
 
   if (mask == 0 || !nf_apply_here (share, record->fid))
     return 0;

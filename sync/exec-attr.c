@@ -40,8 +40,9 @@ foretell (NfExec *exec, Setting *setting)
   NfAttr said = setting->before;
   guint32 mask = setting->mask;
 
-  setting->recorded
-      = mask & (NF_SET_MODE | NF_SET_UID | NF_SET_GID | NF_SET_SIZE | NF_SET_ATIME | NF_SET_MTIME);
+  setting->recorded = mask
+                      & (NF_SET_MODE | NF_SET_UID | NF_SET_GID | NF_SET_SIZE | NF_SET_ATIME
+                         | NF_SET_MTIME | NF_SET_CTIME_ONLY);
   if (mask & NF_SET_MODE)
     said.mode = (said.mode & S_IFMT) | (setting->want.mode & 07777);
   if (mask & NF_SET_UID)

@@ -194,34 +194,40 @@ double_map (NfIndex *index, gsize size)
   return nf_index_error (rc);
 }
 
-/* Space up to END, and some more. RC: if there is none. */
+/* Space up to END; and beyond, so that it isn't asked for each time, if there is any. */
 static int
-take_disk (NfIndex *index, guint64 end, int rc)
+take_disk (NfIndex *index, guint64 end)
 {
+  guint64 from = MIN (index->used, end);
+  guint64 beyond = end + DISK_AHEAD / 2;
   int fd;
 
   if (mdb_env_get_fd (index->env, &fd) != 0)
     return -EIO;
-  guint64 from = MIN (index->used, end);
-  if (fallocate (fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end + DISK_AHEAD / 2 - from)) == 0)
-    index->disk_end = end + DISK_AHEAD / 2;
-  else if (errno == ENOSPC || errno == EDQUOT)
-    return rc;
-  else if (index->mapped)
-    return -errno;
-  else if (errno == EOPNOTSUPP || errno == ENOSYS)
+  if (fallocate (fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(beyond - from)) == 0)
+    index->disk_end = beyond;
+  else if ((errno == ENOSPC || errno == EDQUOT)
+           && fallocate (fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end - from)) == 0)
+    index->disk_end = end;
+  else if ((errno == EOPNOTSUPP || errno == ENOSYS) && !index->mapped)
     index->disk_end = G_MAXUINT64;
+  else
+    return errno == EDQUOT ? -ENOSPC : -errno;
   return 0;
 }
 
 static int
 keep_disk (NfIndex *index)
 {
-  guint64 least = index->used + (index->mapped ? DISK_AHEAD / 2 : DISK_COMMIT);
-
   if (G_LIKELY (index->used + DISK_AHEAD / 2 <= index->disk_end))
     return 0;
-  return take_disk (index, index->used + DISK_AHEAD / 2, least <= index->disk_end ? 0 : -ENOSPC);
+  int err = take_disk (index, index->used + DISK_AHEAD / 2);
+  if (err != -ENOSPC || index->mapped)
+    return err;
+  /* What is written needn't be there for each change by itself. */
+  return index->used + DISK_COMMIT <= index->disk_end
+             ? 0
+             : take_disk (index, index->used + DISK_COMMIT);
 }
 
 int
@@ -257,5 +263,5 @@ nf_index_need_room (NfIndex *index, gsize value_len)
   guint64 together
       = index->used + index->used / FREE_LIST_SHARE + index->n_changes * CHANGE_OF_MANY;
   guint64 end = index->used + DISK_COMMIT + MIN (alone, together) + 2 * index->value_bytes;
-  return G_LIKELY (end <= index->disk_end) ? 0 : take_disk (index, end, -ENOSPC);
+  return G_LIKELY (end <= index->disk_end) ? 0 : take_disk (index, end);
 }

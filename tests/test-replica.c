@@ -332,6 +332,33 @@ Test (replica, ops_are_applied_and_the_position_is_told)
   world_free (world);
 }
 
+static gint64
+ctime_of (World *world, const char *name)
+{
+  g_autofree char *path = g_build_filename (world->dir, name, NULL);
+  struct stat st;
+
+  cr_assert_eq (stat (path, &st), 0);
+  return st.st_ctim.tv_sec * G_GINT64_CONSTANT (1000000000) + st.st_ctim.tv_nsec;
+}
+
+Test (replica, a_chown_that_changes_nobody_touches_the_ctime)
+{
+  World *world = world_new ();
+  NfRecord record = { .kind = NF_OP_ATTR, .fid = 10, .mask = NF_SET_CTIME_ONLY };
+
+  begin_empty (world);
+  send_create (world, 10, NF_FID_ROOT, "f", S_IFREG | 0644, 0);
+  gint64 before = ctime_of (world, "f");
+  for (guint i = 0; i < 1000 && ctime_of (world, "f") == before; i++) /* it goes by ticks */
+    {
+      g_usleep (1000);
+      send_op (world, &record, NF_SLICE_NONE);
+    }
+  cr_assert_gt (ctime_of (world, "f"), before);
+  world_free (world);
+}
+
 Test (replica, data_comes_before_names)
 {
   World *world = world_new ();
