@@ -154,14 +154,31 @@ open_peer (int fd)
   return (int)syscall (SYS_pidfd_open, peer.pid, 0);
 }
 
-/* The socket's end comes a little earlier than the process's. */
-static void
-wait_for_end (int pidfd)
+/* TIMEOUT_MS -1: however long it takes. */
+static gboolean
+wait_for_end (int pidfd, int timeout_ms)
 {
   struct pollfd ended = { .fd = pidfd, .events = POLLIN };
+  int n;
 
-  while (poll (&ended, 1, -1) < 0 && errno == EINTR)
+  while ((n = poll (&ended, 1, timeout_ms)) < 0 && errno == EINTR)
     ;
+  return n > 0;
+}
+
+gboolean
+nf_client_is_alone (const NfSiteConf *conf, int wait_ms)
+{
+  int fd = nf_accept_connect (conf->runtime, NULL);
+
+  if (fd < 0)
+    return TRUE;
+  int pidfd = open_peer (fd);
+  (void)close (fd); /* nothing was said */
+  gboolean alone = pidfd >= 0 && wait_for_end (pidfd, wait_ms);
+  if (pidfd >= 0)
+    (void)close (pidfd); /* was only waited for */
+  return alone;
 }
 
 gboolean
@@ -189,7 +206,7 @@ nf_client_ask (const NfSiteConf *conf, const NfClientAsk *ask, JsonNode **ret_re
   if (pidfd >= 0)
     {
       if (ok)
-        wait_for_end (pidfd);
+        (void)wait_for_end (pidfd, -1);
       close (pidfd);
     }
   return ok;

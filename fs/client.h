@@ -39,6 +39,8 @@ gboolean nf_client_ask (const NfSiteConf *conf, const NfClientAsk *ask, JsonNode
 
 /* A request for VERB. */
 JsonObject *nf_client_request (const char *verb);
+/* FALSE: a daemon of the site runs, and hasn't ended within WAIT_MS. */
+gboolean nf_client_is_alone (const NfSiteConf *conf, int wait_ms);
 /* Names a share in REQUEST by TARGET: its name, or a path in it. */
 void nf_client_set_target (JsonObject *request, const char *target);
 /* "nearfs VERB: ERROR" on standard error. Returns NF_EXIT_NO_DAEMON or 1. */

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/client.h"
 #include "fs/daemon-private.h"
 #include "fs/log.h"
 
@@ -22,6 +23,8 @@
 /* Of the time in which a stop must be done, what the drain may take beyond a call's own
  * deadline. */
 #define DRAIN_SPARE_MS 1000
+/* So long one that was unmounted may take to end; with a link down, and writes to bring over it, it takes longer. */
+#define ENDING_MS 3000
 
 /* Ends the signal thread; nobody else sends it, and then it does no harm either. */
 #define SIGNAL_END SIGUSR1
@@ -240,15 +243,12 @@ daemon_new (NfSiteConf *conf, NfMap *map)
 }
 
 /* Before any directory is touched, so that the message is this one and not that the directories
- * are locked. */
+ * are locked. umount(8) doesn't wait for the daemon whose mount it took away. */
 static gboolean
 check_alone (const NfSiteConf *conf, GError **error)
 {
-  int fd = nf_accept_connect (conf->runtime, NULL);
-
-  if (fd < 0)
+  if (nf_client_is_alone (conf, ENDING_MS))
     return TRUE;
-  close (fd);
   g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_REFUSED,
                "a daemon of this site runs already, at %s; \"nearfs status\" asks it",
                conf->runtime);
@@ -430,7 +430,7 @@ nf_daemon_free (NfDaemon *daemon)
   stop_mount (daemon);
   wake (daemon, &daemon->drained); /* if the start failed, there was nothing to drain */
   if (daemon->accept)
-    nf_accept_free (daemon->accept);
+    nf_accept_stop (daemon->accept);
   nf_control_stop (daemon->control);
   nf_hub_stop (daemon->hub);
   close_slots (daemon);
@@ -440,5 +440,8 @@ nf_daemon_free (NfDaemon *daemon)
   pthread_join (daemon->signal_thread, NULL);
   nf_log (G_LOG_LEVEL_INFO, NULL, "site %s has stopped", daemon->conf->name);
   nf_control_free (daemon->control);
+  /* The last: until then another daemon sees that this one's directories may be locked. */
+  if (daemon->accept)
+    nf_accept_free (daemon->accept);
   destroy (daemon);
 }

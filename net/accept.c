@@ -346,7 +346,7 @@ nf_accept_new (const char *runtime, NfHub *hub, NfAcceptControl control, gpointe
 }
 
 void
-nf_accept_free (NfAccept *self)
+nf_accept_stop (NfAccept *self)
 {
   guint64 one = 1;
 
@@ -355,12 +355,19 @@ nf_accept_free (NfAccept *self)
       (void)!write (self->stop_fd, &one, sizeof one); /* an eventfd of ours, at zero */
       pthread_join (self->thread, NULL);
     }
+  self->thread = 0;
+  g_clear_pointer (&self->guests, g_ptr_array_unref);
+  g_clear_pointer (&self->hub, nf_hub_unref);
+}
+
+void
+nf_accept_free (NfAccept *self)
+{
+  nf_accept_stop (self);
   (void)unlink (self->path); /* the next daemon replaces it anyway */
   close (self->listen_fd);
   if (self->stop_fd >= 0)
     close (self->stop_fd);
-  g_ptr_array_unref (self->guests);
-  nf_hub_unref (self->hub);
   g_free (self->path);
   g_free (self);
 }

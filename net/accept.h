@@ -24,10 +24,12 @@ typedef void (*NfAcceptControl) (gpointer data, int fd, char *line);
 
 /* Opens the socket and starts the thread. An older daemon's left-over socket is replaced; a
  * running daemon's isn't (error). CONTROL may be NULL. The caller frees it with
- * nf_accept_free(), before it stops the hub. */
+ * nf_accept_free(), and stops it before the hub. */
 NfAccept *nf_accept_new (const char *runtime, NfHub *hub, NfAcceptControl control, gpointer data,
                          GError **error);
-/* Closes and removes the socket and ends the thread. */
+/* Ends the thread: whoever connects from then on waits for nf_accept_free(). */
+void nf_accept_stop (NfAccept *accept);
+/* The same, and closes and removes the socket. */
 void nf_accept_free (NfAccept *accept);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (NfAccept, nf_accept_free)
 

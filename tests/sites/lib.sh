@@ -107,17 +107,19 @@ site_nearfs ()
 # Reads the line by which a helper says that it is ready.
 ready_line ()
 {
-  local fifo=$1 pid=$2 deadline=$((SECONDS + 30 * NF_SLOW)) fd line
+  local fifo=$1 pid=$2 deadline=$((SECONDS + 30 * NF_SLOW)) fd line='' part
   # Read and write, so that neither opening nor the helper's death blocks.
   exec {fd}<>"$fifo"
-  until IFS= read -r -t 0.2 line <&"$fd"; do
+  # Where time runs out in the middle of the line, its beginning is in "part".
+  until IFS= read -r -t 0.2 part <&"$fd"; do
+    line+=$part
     if ! kill -0 "$pid" 2>/dev/null || [ "$SECONDS" -gt "$deadline" ]; then
       exec {fd}>&-
       return 1
     fi
   done
   exec {fd}>&-
-  printf '%s\n' "$line"
+  printf '%s\n' "$line$part"
 }
 
 # sites NAME…

@@ -209,6 +209,15 @@ umount "$(mnt nyc)" 2>/dev/null || fusermount3 -u "$(mnt nyc)" || fail "umount(8
 wait_for 20 has_ended "${NF_PID[nyc]}" || fail "the daemon goes on after umount(8)"
 unset "NF_PID[nyc]"
 
+say "mounted again as soon as it was unmounted"
+for i in 1 2 3; do
+  "${command[@]}" || fail "mount $i"
+  for ((j = 0; j < 50; j++)); do echo "$i" >"$(mnt nyc)/projects/again.$j" || fail "write $i"; done
+  umount "$(mnt nyc)" 2>/dev/null || fusermount3 -u "$(mnt nyc)" || fail "umount(8) $i"
+done
+ended () { ! site_nearfs nyc status >/dev/null 2>&1; }
+wait_for 20 ended || fail "the daemon goes on after umount(8)"
+
 say "a signal while the link is down"
 site_start nyc
 wait_for 20 is_in_step nyc || fail "not in step: $out"
