@@ -20,9 +20,9 @@
 
 struct NfMapGuard
 {
-  gboolean used; /* atomic: what follows but `broken` doesn't change meanwhile */
   dev_t dev;
   ino_t ino;
+  gboolean used;   /* atomic: the above doesn't change meanwhile */
   gboolean broken; /* atomic */
 };
 

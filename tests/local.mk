@@ -57,7 +57,7 @@ tests_nf_link_LDADD = $(GLIB_LIBS)
 script_tests += tests/link.sh
 
 # What the scripts that start several sites have in common.
-test_data += tests/bench/rtt.svg tests/sites/lib.sh tests/sites/demo.sh
+test_data += tests/tsan.supp tests/bench/rtt.svg tests/sites/lib.sh tests/sites/demo.sh
 
 script_tests += tests/fuzz/replay.sh
 test_data += tests/fuzz/run.sh

@@ -41,6 +41,7 @@ static void
 start (void)
 {
   g_log_set_writer_func (discard_log, NULL, NULL);
+  (void)signal (SIGBUS, SIG_DFL); /* a sanitizer's own would be asked before */
   if (!nf_sim_disks_prepare ())
     {
       cr_assert_neq (geteuid (), 0);
