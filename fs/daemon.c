@@ -23,8 +23,8 @@
 /* Of the time in which a stop must be done, what the drain may take beyond a call's own
  * deadline. */
 #define DRAIN_SPARE_MS 1000
-/* So long one that was unmounted may take to end; with a link down, and writes to bring over it, it takes longer. */
-#define ENDING_MS 3000
+/* So long one that was unmounted may take to end, on a busy disk, too; with a link down, and writes to bring over it, it takes longer. */
+#define ENDING_MS 10000
 
 /* Ends the signal thread; nobody else sends it, and then it does no harm either. */
 #define SIGNAL_END SIGUSR1
