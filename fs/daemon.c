@@ -23,7 +23,9 @@
 /* Of the time in which a stop must be done, what the drain may take beyond a call's own
  * deadline. */
 #define DRAIN_SPARE_MS 1000
-/* So long one that was unmounted may take to end, on a busy disk, too; with a link down, and writes to bring over it, it takes longer. */
+/* So long one that was unmounted may take to end, on a busy disk, too; with a link down, and writes to bring over it, it
+ * takes longer. What is over within the first isn't spoken of. */
+#define ENDING_SOON_MS 1000
 #define ENDING_MS 10000
 
 /* Ends the signal thread; nobody else sends it, and then it does no harm either. */
@@ -247,6 +249,10 @@ daemon_new (NfSiteConf *conf, NfMap *map)
 static gboolean
 check_alone (const NfSiteConf *conf, GError **error)
 {
+  if (nf_client_is_alone (conf, ENDING_SOON_MS))
+    return TRUE;
+  nf_log (G_LOG_LEVEL_WARNING, NULL, "a daemon of this site runs, at %s: waiting %d s for its end",
+          conf->runtime, ENDING_MS / 1000);
   if (nf_client_is_alone (conf, ENDING_MS))
     return TRUE;
   g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_REFUSED,

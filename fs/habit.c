@@ -25,6 +25,19 @@
 #define SHY_MIN 32
 #define SHY_MAX 4096
 
+/* VALUE is doubled, or halved after AFTER times that it wasn't, which N counts. */
+static void
+adjust (guint *value, guint *n, gboolean up, guint least, guint most, guint after)
+{
+  if (up)
+    *value = MIN (*value * 2, most);
+  else if (++*n >= after)
+    *value = MAX (*value / 2, least);
+  else
+    return;
+  *n = 0;
+}
+
 void
 nf_habit_init (NfHabit *habit)
 {
@@ -52,7 +65,7 @@ nf_habit_next (NfHabit *habit, guint32 caller, gboolean soon, gboolean more)
       more = FALSE;
     }
   if (soon && !more)
-    habit->credit = MIN (habit->credit + 1, habit->price + CREDIT_ENOUGH);
+    habit->credit = MIN (habit->credit + 1, (int)habit->price + CREDIT_ENOUGH);
   else if (habit->credit > 0)
     habit->credit = MAX (habit->credit - (more ? 2 : CREDIT_ENOUGH), 0);
 }
@@ -61,24 +74,16 @@ void
 nf_habit_done (NfHabit *habit, gboolean slow)
 {
   if (slow)
-    {
-      habit->credit = MIN (habit->credit, CREDIT_ENOUGH) - habit->fine;
-      habit->fine = MIN (habit->fine * 2, FINE_MAX);
-    }
-  else if (++habit->n_quick >= FINE_DROPS_AFTER)
-    habit->fine = MAX (habit->fine / 2, FINE_MIN);
-  else
-    return;
-  habit->n_quick = 0;
+    habit->credit = MIN (habit->credit, CREDIT_ENOUGH) - (int)habit->fine;
+  adjust (&habit->fine, &habit->n_quick, slow, FINE_MIN, FINE_MAX, FINE_DROPS_AFTER);
 }
 
 void
 nf_habit_kept_off (NfHabit *habit)
 {
   if (habit->n_shy == 0)
-    habit->shy = MIN (habit->shy * 2, SHY_MAX);
+    adjust (&habit->shy, &habit->n_bold, TRUE, SHY_MIN, SHY_MAX, habit->shy);
   habit->n_shy = habit->shy;
-  habit->n_bold = 0;
 }
 
 void
@@ -93,13 +98,7 @@ nf_habit_taken_over (NfHabit *habit, gboolean answered)
 void
 nf_habit_looked (NfHabit *habit, gboolean kept_off)
 {
-  if (kept_off)
-    habit->price = MIN (habit->price * 2, PRICE_MAX);
-  else if (++habit->n_cheap >= PRICE_DROPS_AFTER)
-    habit->price = MAX (habit->price / 2, PRICE_MIN);
-  else
-    return;
-  habit->n_cheap = 0;
+  adjust (&habit->price, &habit->n_cheap, kept_off, PRICE_MIN, PRICE_MAX, PRICE_DROPS_AFTER);
 }
 
 gboolean
@@ -117,7 +116,7 @@ nf_habit_is_alone (const NfHabit *habit)
 gboolean
 nf_habit_spins (const NfHabit *habit)
 {
-  return habit->credit >= habit->price;
+  return habit->credit >= (int)habit->price;
 }
 
 gboolean
@@ -128,10 +127,6 @@ nf_habit_is_shy (NfHabit *habit)
       habit->n_shy--;
       return TRUE;
     }
-  if (++habit->n_bold >= habit->shy)
-    {
-      habit->shy = MAX (habit->shy / 2, SHY_MIN);
-      habit->n_bold = 0;
-    }
+  adjust (&habit->shy, &habit->n_bold, FALSE, SHY_MIN, SHY_MAX, habit->shy);
   return FALSE;
 }

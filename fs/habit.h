@@ -12,9 +12,9 @@
 typedef struct
 {
   int credit;
-  int fine;          /* for the next that takes long */
+  guint fine;        /* for the next that takes long */
   guint n_quick;     /* requests since `fine` was last changed */
-  int price;         /* credit it takes to look without sleeping */
+  guint price;       /* credit it takes to look without sleeping */
   guint n_cheap;     /* looks since `price` was last changed */
   guint32 caller;    /* who asked last, */
   guint n_same;      /* for so many times */

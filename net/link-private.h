@@ -37,6 +37,7 @@ struct _NfLink
   NfLinkStats counted;
   gint64 next_ping_us;     /* on the first lane */
   gint64 next_ping_all_us; /* on all, whatever was heard: that tells the round trip, too */
+  guint64 pinged_out;      /* `next_out` when the first lane was last pinged */
   guint n_greeted;         /* lanes, when last pinged */
   gint64 next_tick_us;
   guint8 *read_buffer;
@@ -62,7 +63,8 @@ void nf_link_put_control (NfLane *lane, const NfMsg *msg);
 /* On the first N lanes, where the peer has shown itself: before, an answer would tell how long the relay
  * took to start. */
 void nf_link_put_ping (NfLink *link, guint n);
-/* The peer's ping was heard, and he hears the answer: one of the two is enough. */
+/* The peer's ping was heard, and he hears the answer: one of the two is enough, while nothing goes out that depends on the
+ * round trip. */
 void nf_link_ping_later (NfLink *link);
 
 /* Reads all lanes and delivers what is in order. *RET_MORE: there may be more to read. */

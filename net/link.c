@@ -276,11 +276,16 @@ take_orders (NfLink *link, gint64 now_us, GError **error)
   return error == NULL || *error == NULL;
 }
 
+/* How long LANE may be silent. */
+static gint64
+life_us (const NfLink *link, guint lane)
+{
+  return (gint64)link->options.heartbeat_ms * 1000 * (lane == 0 ? 1 : OTHER_LANES);
+}
+
 static gboolean
 check_life (NfLink *link, gint64 now_us, GError **error)
 {
-  gint64 life_us = (gint64)link->options.heartbeat_ms * 1000;
-
   for (guint i = 0; i < link->options.lanes; i++)
     {
       const NfLane *lane = &link->lanes[i];
@@ -296,7 +301,7 @@ check_life (NfLink *link, gint64 now_us, GError **error)
                        (int)(GREETING_US / G_USEC_PER_SEC));
           return FALSE;
         }
-      if (now_us - lane->heard_us > (i == 0 ? life_us : life_us * OTHER_LANES))
+      if (now_us - lane->heard_us > life_us (link, i))
         {
           g_set_error (error, NF_NET_ERROR, NF_NET_ERROR_DEAD, "nothing was heard for %.1f s",
                        (double)(now_us - lane->heard_us) / G_USEC_PER_SEC);
@@ -326,7 +331,8 @@ ping_every_us (const NfLink *link)
 void
 nf_link_ping_later (NfLink *link)
 {
-  link->next_ping_us = g_get_monotonic_time () + ping_every_us (link) * 5 / 4;
+  if (link->next_out == link->pinged_out)
+    link->next_ping_us = g_get_monotonic_time () + ping_every_us (link) * 5 / 4;
 }
 
 static gboolean
@@ -343,7 +349,10 @@ run_timers (NfLink *link, gint64 now_us, GError **error)
   else if (now_us >= link->next_ping_us)
     nf_link_put_ping (link, 1);
   if (now_us >= link->next_ping_us)
-    link->next_ping_us = now_us + ping_every_us (link);
+    {
+      link->next_ping_us = now_us + ping_every_us (link);
+      link->pinged_out = link->next_out;
+    }
   if (now_us >= link->next_tick_us)
     link->next_tick_us = now_us + (gint64)link->events.tick (link->data, now_us) * 1000;
   return check_life (link, now_us, error);
@@ -354,6 +363,10 @@ static int
 timer_ms (const NfLink *link, gint64 now_us)
 {
   gint64 left_us = MIN (link->next_ping_us, link->next_tick_us) - now_us;
+
+  for (guint i = 0; i < link->options.lanes; i++)
+    if (link->lanes[i].open && nf_frame_reader_greeted (&link->lanes[i].reader))
+      left_us = MIN (left_us, link->lanes[i].heard_us + life_us (link, i) + 1 - now_us);
 
   return left_us <= 0 ? 0 : (int)MIN (left_us / 1000 + 1, 60 * 1000);
 }

@@ -3,8 +3,8 @@
 
 #include "net/rtt.h"
 
-/* More than a heartbeat's pings: a queue seldom lasts that long. */
-#define ROUND 4
+/* A heartbeat's pings: a queue seldom lasts that long. */
+#define ROUND 3
 
 static guint64
 least (guint64 a, guint64 b)

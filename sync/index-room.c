@@ -87,6 +87,20 @@ overwrites_in_place (int fd)
              || fs.f_type == TMPFS_MAGIC);
 }
 
+/* Takes the bytes of FD from FROM to END. */
+static int
+allocate (int fd, guint64 from, guint64 end)
+{
+  int rc;
+
+  while ((rc = fallocate (fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end - from))) != 0
+         && errno == EINTR)
+    ;
+  if (rc == 0)
+    return 0;
+  return errno == EDQUOT ? -ENOSPC : -errno;
+}
+
 /* Files of any size may be made: a limit would raise SIGXFSZ when the file becomes as long as its map. */
 static gboolean
 is_unlimited (void)
@@ -107,7 +121,7 @@ size_to_map (const char *path)
   if (fd < 0)
     return 0; /* LMDB will say what is wrong */
   if (overwrites_in_place (fd) && is_unlimited () && fstat (fd, &st) == 0
-      && fallocate (fd, FALLOC_FL_KEEP_SIZE, 0, DISK_AHEAD) == 0)
+      && allocate (fd, 0, DISK_AHEAD) == 0)
     for (size = MAP_SIZE_MAPPED; size < (gsize)st.st_blocks * 512 * MAP_TIMES_USED;)
       size *= 2;
   (void)close (fd); /* nothing was written */
@@ -132,8 +146,7 @@ take_all (NfIndex *index)
   guint64 end = bytes_used (index) + DISK_AHEAD;
   int fd;
 
-  if (mdb_env_get_fd (index->env, &fd) != 0
-      || fallocate (fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)end) != 0)
+  if (mdb_env_get_fd (index->env, &fd) != 0 || allocate (fd, 0, end) != 0)
     return FALSE;
   index->guard = nf_map_guard_new (fd);
   index->disk_end = end;
@@ -204,16 +217,20 @@ take_disk (NfIndex *index, guint64 end)
 
   if (mdb_env_get_fd (index->env, &fd) != 0)
     return -EIO;
-  if (fallocate (fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(beyond - from)) == 0)
+  int err = allocate (fd, from, beyond);
+  if (err == -ENOSPC)
+    {
+      beyond = end;
+      err = allocate (fd, from, beyond);
+    }
+  if ((err == -EOPNOTSUPP || err == -ENOSYS) && !index->mapped)
+    {
+      beyond = G_MAXUINT64; /* never asked again: the commit will fail */
+      err = 0;
+    }
+  if (err == 0)
     index->disk_end = beyond;
-  else if ((errno == ENOSPC || errno == EDQUOT)
-           && fallocate (fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end - from)) == 0)
-    index->disk_end = end;
-  else if ((errno == EOPNOTSUPP || errno == ENOSYS) && !index->mapped)
-    index->disk_end = G_MAXUINT64;
-  else
-    return errno == EDQUOT ? -ENOSPC : -errno;
-  return 0;
+  return err;
 }
 
 static int

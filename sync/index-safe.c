@@ -155,8 +155,7 @@ nf_index_make_safe (NfIndex *index)
       rc = restore (index);
       if (rc == 0)
         g_warning (
-            "%s: the system or its disk went down while it was in use: went back to the last safe "
-            "copy",
+            "%s: system or disk went down while it was in use: went back to the last safe copy",
             index->path);
     }
   if (rc == 0 && strcmp (then.str, now.str) != 0)

@@ -215,9 +215,12 @@ nf_index_begin (NfIndex *index)
     {
       rc = nf_index_need_room (index, 0);
       if (rc == 0)
-        index->depth++;
-      else
-        pthread_mutex_unlock (&index->lock);
+        {
+          index->depth++;
+          return 0;
+        }
+      index->failed = TRUE; /* whatever its caller makes of it: it isn't whole */
+      pthread_mutex_unlock (&index->lock);
       return rc;
     }
   drop_read (index);

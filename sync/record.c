@@ -322,6 +322,8 @@ describe_attr (const NfRecord *record, GString *line)
     append_time (line, " atime ", record->attr.atime);
   if (record->mask & NF_SET_MTIME)
     append_time (line, " mtime ", record->attr.mtime);
+  if (record->mask & NF_SET_CTIME_ONLY)
+    g_string_append (line, " ctime");
 }
 
 static void

@@ -185,6 +185,8 @@ Test (primary_data, attributes_come_out_as_recorded_or_are_corrected)
   seq = last_seq (world);
   cr_assert_eq (do_setattr (world, file, NF_SET_CTIME_ONLY, &attr), 0);
   cr_assert_eq (last_seq (world), seq + 1, "replicas touch their ctime, too");
+  g_autofree char *touched = log_after (world, seq);
+  cr_assert_not_null (strstr (touched, " ctime"), "%s", touched);
   cr_assert_eq (do_setattr (world, ROOT, NF_SET_SIZE, &attr), -EISDIR);
 }
 
