@@ -25,7 +25,13 @@ check-local:
 	@echo 'The unit tests need Criterion (libcriterion-dev) and a new ./configure.' >&2; exit 1
 endif
 
-check-long: all $(check_PROGRAMS)
+# One make after another: "all" is a make of its own, and beside one that builds the tests, both
+# would make the same libraries at the same time.
+build-tests:
+	$(MAKE) all
+	$(MAKE) $(check_PROGRAMS)
+
+check-long: build-tests
 	NF_LONG=1 $(MAKE) check-TESTS TESTS='$(long_tests) $(long_programs)' TEST_SUITE_LOG=test-suite-long.log
 
 # Tests with several sites that are worth repeating where programs are slow, as under a sanitizer.
@@ -33,7 +39,7 @@ few_site_tests = tests/sites/maildir.sh tests/sites/cut.sh tests/sites/none.sh \
 	tests/sites/verbs.sh
 one_site_tests = $(unit_tests) $(filter-out tests/sites/%,$(script_tests))
 
-check-few: all $(check_PROGRAMS)
+check-few: build-tests
 	$(MAKE) check-TESTS TESTS='$(one_site_tests) $(few_site_tests)'
 
 # "make distcheck" without the tests with several sites, which "make check" has.
@@ -55,8 +61,10 @@ check-fuzz: $(fuzz_programs)
 check-layering:
 	@NF_SRC='$(abs_top_srcdir)' bash $(srcdir)/tests/layering.sh
 
-bench: all $(check_PROGRAMS) $(bench_programs) $(bench_helpers)
+bench: build-tests
+	$(MAKE) $(bench_programs) $(bench_helpers)
 	@NF_SRC='$(abs_top_srcdir)' NF_BUILD='$(abs_top_builddir)' \
 	  bash $(srcdir)/tests/bench/run.sh $(addprefix $(abs_top_builddir)/,$(bench_programs))
 
-.PHONY: check-few check-long distcheck-few check-stress check-fuzz check-layering build-extra bench
+.PHONY: bench build-extra build-tests check-few check-fuzz check-layering check-long check-stress \
+	distcheck-few
