@@ -155,10 +155,12 @@ may_buffer_setattr (NfShare *share, const NfFile *file, const NfMsg *msg, NfAttr
                         | NF_SET_ATIME_NOW | NF_SET_MTIME_NOW | NF_SET_KILL_PRIV;
   const NfAttr *set = &msg->setattr.attr;
   guint32 mask = msg->setattr.mask;
+  NfMsg look = { .type = NF_MSG_GETATTR, .getattr.fid = msg->setattr.fid };
   guint64 before;
 
-  if (msg->type != NF_MSG_SETATTR || !file || !file->created || !share->tree
-      || (mask & ~plain) != 0)
+  /* What this site has changed and the replica doesn't have yet would not be in the answer. */
+  if (msg->type != NF_MSG_SETATTR || !file || !file->created || (mask & ~plain) != 0
+      || !nf_replica_serves (share->replica, &look))
     return FALSE;
   before = nf_forward_taken_over (share->forward);
   if (nf_tree_stat (share->tree, msg->setattr.fid, ret_base) != 0)

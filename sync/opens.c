@@ -12,12 +12,6 @@
 
 typedef struct
 {
-  NfFile *file;
-  gboolean old; /* opened before the fid got another backing object */
-} Handle;
-
-typedef struct
-{
   char *site;
   gboolean judged;
   gboolean stale; /* not said again since the site has a new link */
@@ -26,8 +20,8 @@ typedef struct
 typedef struct
 {
   NfFid fid;
-  GArray *handles; /* of Handle */
-  GArray *holds;   /* of Hold */
+  GPtrArray *handles; /* of NfFile */
+  GArray *holds;      /* of Hold */
   NfOpenFd *kept;
   GList link; /* in `kept`, if there is one */
 } Entry;
@@ -38,6 +32,7 @@ struct NfOpens
   pthread_mutex_t lock;
   GHashTable *by_fid; /* fid → Entry, owning; guarded by lock */
   GQueue kept;        /* of Entry, the most recently used first; guarded by lock */
+  guint64 switches;   /* how often any fid got another backing object; guarded by lock */
   gint passed;        /* how many files; written with lock, atomic */
 };
 
@@ -52,7 +47,7 @@ entry_free (gpointer data)
 {
   Entry *entry = data;
 
-  g_array_unref (entry->handles);
+  g_ptr_array_unref (entry->handles);
   g_array_unref (entry->holds);
   g_free (entry);
 }
@@ -99,7 +94,7 @@ entry_ensure (NfOpens *opens, NfFid fid)
     {
       entry = g_new0 (Entry, 1);
       entry->fid = fid;
-      entry->handles = g_array_new (FALSE, FALSE, sizeof (Handle));
+      entry->handles = g_ptr_array_new ();
       entry->holds = g_array_new (FALSE, FALSE, sizeof (Hold));
       g_array_set_clear_func (entry->holds, hold_clear);
       entry->link.data = entry;
@@ -234,8 +229,9 @@ nf_opens_switched (NfOpens *opens, NfFid fid)
 {
   pthread_mutex_lock (&opens->lock);
   Entry *entry = entry_of (opens, fid);
+  opens->switches++;
   for (guint i = 0; entry && i < entry->handles->len; i++)
-    g_array_index (entry->handles, Handle, i).old = TRUE;
+    g_atomic_int_set (&((NfFile *)entry->handles->pdata[i])->old, TRUE);
   pthread_mutex_unlock (&opens->lock);
   nf_opens_forget (opens, fid);
 }
@@ -258,9 +254,9 @@ borrow_fd (NfOpens *opens, NfFid fid, gboolean write)
     return entry->kept->fd;
   for (guint i = 0; i < entry->handles->len; i++)
     {
-      Handle *handle = &g_array_index (entry->handles, Handle, i);
-      if (!handle->old && allows (handle->file, write))
-        return handle->file->fd;
+      const NfFile *file = entry->handles->pdata[i];
+      if (!file->old && allows (file, write))
+        return file->fd;
     }
   return -1;
 }
@@ -307,19 +303,22 @@ open_here (NfOpens *opens, NfFid fid, int flags, int *ret_fd)
 int
 nf_opens_add (NfOpens *opens, NfFid fid, int flags, NfFile **ret_file)
 {
+  pthread_mutex_lock (&opens->lock);
+  guint64 switches = opens->switches;
+  pthread_mutex_unlock (&opens->lock);
   int fd;
   int err = open_here (opens, fid, flags, &fd);
 
   if (err != 0)
     return err;
   NfFile *file = g_new0 (NfFile, 1);
-  Handle handle = { file, FALSE };
   file->share = opens->share;
   file->fid = fid;
   file->flags = flags;
   file->fd = fd;
   pthread_mutex_lock (&opens->lock);
-  g_array_append_val (entry_ensure (opens, fid)->handles, handle);
+  file->old = switches != opens->switches; /* it may be: nobody had seen this handle */
+  g_ptr_array_add (entry_ensure (opens, fid)->handles, file);
   pthread_mutex_unlock (&opens->lock);
   *ret_file = file;
   return 0;
@@ -334,12 +333,7 @@ nf_opens_remove (NfOpens *opens, NfFile *file)
   pthread_mutex_lock (&opens->lock);
   Entry *entry = entry_of (opens, file->fid);
   g_assert (entry != NULL);
-  for (guint i = 0; i < entry->handles->len; i++)
-    if (g_array_index (entry->handles, Handle, i).file == file)
-      {
-        g_array_remove_index_fast (entry->handles, i);
-        break;
-      }
+  g_ptr_array_remove_fast (entry->handles, file);
   idle = take_idle (opens, entry);
   if (!idle && (entry = entry_of (opens, file->fid)))
     release_entry (opens, entry);
@@ -348,6 +342,27 @@ nf_opens_remove (NfOpens *opens, NfFile *file)
   if (file->fd >= 0)
     close (file->fd);
   g_free (file);
+}
+
+void
+nf_opens_give_up_fd (NfOpens *opens, NfFile *file)
+{
+  pthread_mutex_lock (&opens->lock);
+  int fd = file->fd;
+  file->fd = -1;
+  pthread_mutex_unlock (&opens->lock);
+  if (fd >= 0)
+    close (fd);
+}
+
+gboolean
+nf_opens_open_here (NfOpens *opens, NfFid fid)
+{
+  pthread_mutex_lock (&opens->lock);
+  const Entry *entry = entry_of (opens, fid);
+  gboolean open = entry && entry->handles->len > 0;
+  pthread_mutex_unlock (&opens->lock);
+  return open;
 }
 
 gboolean
@@ -368,7 +383,7 @@ nf_opens_writers (NfOpens *opens, NfFid fid)
   pthread_mutex_lock (&opens->lock);
   Entry *entry = entry_of (opens, fid);
   for (guint i = 0; entry && i < entry->handles->len; i++)
-    if ((g_array_index (entry->handles, Handle, i).file->flags & O_ACCMODE) != O_RDONLY)
+    if ((((const NfFile *)entry->handles->pdata[i])->flags & O_ACCMODE) != O_RDONLY)
       writers = TRUE;
   pthread_mutex_unlock (&opens->lock);
   return writers;
@@ -395,8 +410,8 @@ nf_opens_passed (NfOpens *opens, NfFid fid)
   Entry *entry = entry_of (opens, fid);
   for (guint i = 0; entry && i < entry->handles->len && !passed; i++)
     {
-      const Handle *handle = &g_array_index (entry->handles, Handle, i);
-      passed = handle->file->passed && !handle->old; /* an old one's content changes no more */
+      const NfFile *file = entry->handles->pdata[i];
+      passed = file->passed && !file->old; /* an old one's content changes no more */
     }
   pthread_mutex_unlock (&opens->lock);
   return passed;

@@ -96,6 +96,16 @@ serve_here (NfShare *share, const NfMsg *call, int fd, int *ret_status, NfMsg *r
   return TRUE;
 }
 
+/* The descriptor that FILE reads from, or -1. Who writes sees what he has written, so his can't be of an object that
+ * another has taken the place of. */
+static int
+fd_of (const NfFile *file)
+{
+  gboolean writes = (file->flags & O_ACCMODE) != O_RDONLY;
+
+  return writes && g_atomic_int_get (&file->old) ? -1 : file->fd;
+}
+
 static void
 call_replica (NfShare *share, NfFile *file, const NfMsg *call, NfCallDone done, gpointer data,
               guint64 *ret_id)
@@ -103,7 +113,7 @@ call_replica (NfShare *share, NfFile *file, const NfMsg *call, NfCallDone done, 
   g_auto (NfMsg) answer = { 0 };
   int status;
 
-  if (serve_here (share, call, file ? file->fd : -1, &status, &answer))
+  if (serve_here (share, call, file ? fd_of (file) : -1, &status, &answer))
     done (data, status, &answer);
   else
     nf_forward_call (share->forward, file, call, done, data, ret_id);
@@ -176,13 +186,14 @@ open_held (gpointer data, int status, const NfMsg *answer)
 }
 
 /* What isn't here is read from the primary, even when it has lost its name there: so it has to be held. (An ESTALE
- * makes the kernel look the name up anew.) */
+ * makes the kernel look the name up anew.) What is here now may be replaced by what the primary has. */
 static void
 open_there (NfFile *file, NfOpenDone done, gpointer data)
 {
   Opening *opening = g_new0 (Opening, 1);
   NfMsg call = { .type = NF_MSG_HOLD };
 
+  nf_opens_give_up_fd (file->share->opens, file);
   *opening = (Opening){ file, done, data };
   call.hold.fid = file->fid;
   file->held = TRUE; /* counted first, so that another handle's close doesn't drop it */
@@ -216,6 +227,9 @@ nf_share_open_file (NfShare *share, NfFid fid, int flags, gboolean created, NfOp
       open_there (file, done, data);
       return;
     }
+  /* Replaced between the opening and now; what has replaced it is what may be served. */
+  if (g_atomic_int_get (&file->old))
+    nf_opens_give_up_fd (share->opens, file);
   if (created || (flags & O_ACCMODE) != O_RDONLY)
     {
       file->held = TRUE;
@@ -253,12 +267,13 @@ nf_file_read_fd (NfFile *file, guint64 offset, guint64 length)
 
   (void)offset;
   (void)length;
-  if (share->primary || file->fd < 0)
-    return file->fd;
+  int fd = fd_of (file);
+  if (share->primary || fd < 0)
+    return fd;
   if (nf_forward_overlays (share->forward, file->fid)
       || !nf_replica_serves_content (share->replica, file->fid))
     return -1;
-  return file->fd;
+  return fd;
 }
 
 gssize

@@ -80,6 +80,11 @@ void nf_opens_free (NfOpens *opens);
  * a replica always for reading, -1 if the content isn't here. */
 int nf_opens_add (NfOpens *opens, NfFid fid, int flags, NfFile **ret_file);
 void nf_opens_remove (NfOpens *opens, NfFile *file);
+/* FILE, which nobody else uses yet, reads what there is at the time instead: its descriptor is, or may come to be, of an
+ * object that another takes the place of. */
+void nf_opens_give_up_fd (NfOpens *opens, NfFile *file);
+/* Has this site's mount FID open? */
+gboolean nf_opens_open_here (NfOpens *opens, NfFid fid);
 /* A descriptor of FID that allows WRITE (or reading), if any handle or hold has one; duplicated,
  * the caller closes it. -1 if none. */
 int nf_opens_fd (NfOpens *opens, NfFid fid, gboolean write);
@@ -224,6 +229,7 @@ struct NfFile
   NfFid fid;
   int flags;
   int fd;           /* own descriptor for reading (and writing, at the primary), or -1 */
+  gint old;         /* atomic: that is of the object which the fid had before */
   int error;        /* first failed write since the last flush; guarded by the forward's lock */
   gboolean held;    /* HOLD was sent to the primary */
   gboolean created; /* by a CREATE of this site just before */

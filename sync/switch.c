@@ -271,14 +271,17 @@ switch_in_place (Switch *sw)
 
 /* ---- as a whole ---- */
 
+/* Who has the file open keeps what he has, but for what his own site has done to it: that he is to see. */
 static gboolean
 may_replace (const Switch *sw)
 {
   const NfTransfer *transfer = sw->transfer;
+  NfOpens *opens = sw->replica->share->opens;
 
   return transfer->staging >= 0 && sw->size > 0 && sw->st.st_nlink == 1
          && nf_segments_whole (&transfer->segments, sw->size)
-         && !nf_opens_writers (sw->replica->share->opens, transfer->fid);
+         && !nf_opens_writers (opens, transfer->fid)
+         && !(transfer->own && nf_opens_open_here (opens, transfer->fid));
 }
 
 /* Puts the staging file in the file's place, which is no change of the directory that anybody is to see. */

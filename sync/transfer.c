@@ -160,6 +160,7 @@ attach (NfTransfer *transfer, NfOp *op)
   if (op->transfer || op->noted)
     return;
   op->transfer = transfer;
+  transfer->own |= op->own;
   g_queue_push_tail (&transfer->ops, op);
   if (nf_op_lacks_bytes (op))
     nf_segments_want (&transfer->segments, op->record.offset, op->record.offset + op->record.length,
@@ -215,6 +216,7 @@ nf_transfers_note (NfTransfers *transfers, NfTransfer *transfer, NfOp *op)
   if (err != 0)
     return err;
   nf_segments_want (&transfer->segments, start, end, op->position.seq);
+  transfer->own |= op->own;
   transfer->noted_seq = op->position.seq;
   transfer->noted_size = op->record.attr.size;
   op->noted = TRUE;

@@ -35,6 +35,7 @@ struct NfTransfer
   gboolean heals;    /* when it is over the content isn't suspect any more */
   gboolean whole;    /* heals, and not only certain ranges: follows the file's size */
   gboolean paused;   /* until the next retry */
+  gboolean own;      /* this site has changed the file */
   guint64 whole_end; /* up to here, so far */
   guint64 need;      /* a healing one: content as of this seq at least */
   NfAttr attr;       /* as it came with the newest chunk */

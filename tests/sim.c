@@ -595,3 +595,35 @@ nf_sim_free (NfSim *sim)
   g_rand_free (sim->rand);
   g_free (sim);
 }
+
+NfMsg
+nf_sim_msg (NfMsgType type)
+{
+  NfMsg msg = { .type = type };
+
+  msg.head.share = 7;
+  msg.head.uid = getuid ();
+  msg.head.gid = getgid ();
+  return msg;
+}
+
+static void
+file_opened (gpointer data, int status, NfFile *file)
+{
+  if (status != 0)
+    g_error ("a file can't be opened: %s", g_strerror (-status));
+  *(NfFile **)data = file;
+}
+
+NfFile *
+nf_sim_open_file (NfSimSite *site, NfFid fid, int flags, gboolean created)
+{
+  NfFile *file = NULL;
+
+  nf_share_open_file (site->share, fid, flags, created, file_opened, &file);
+  while (!file && nf_sim_step (site->sim))
+    ;
+  if (!file)
+    g_error ("an open at %s is never answered", site->name);
+  return file;
+}

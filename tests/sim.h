@@ -64,6 +64,11 @@ gint64 nf_sim_now_ms (NfSim *sim);
 /* A call as the mount makes it, run until it is answered. Returns its status; RET_ANSWER (may be NULL) to be cleared. */
 int nf_sim_call (NfSimSite *site, const NfMsg *call, NfMsg *ret_answer);
 
+/* A call at share 7 by this process's user. */
+NfMsg nf_sim_msg (NfMsgType type);
+/* Opens FID as the mount does, and runs until that has succeeded. */
+NfFile *nf_sim_open_file (NfSimSite *site, NfFid fid, int flags, gboolean created);
+
 /* A new directory for a test; removed by nf_sim_remove_dir(). */
 char *nf_sim_make_dir (void);
 void nf_sim_remove_dir (char *dir);

@@ -41,43 +41,14 @@ open_gate (World *world)
 }
 
 static NfMsg
-call_of (NfMsgType type)
-{
-  NfMsg call = { .type = type };
-
-  call.head.share = 7;
-  call.head.uid = getuid ();
-  call.head.gid = getgid ();
-  return call;
-}
-
-static NfMsg
 write_of (World *world, guint64 offset, const char *text)
 {
-  NfMsg call = call_of (NF_MSG_WRITE);
+  NfMsg call = nf_sim_msg (NF_MSG_WRITE);
 
   call.write.fid = world->fid;
   call.write.offset = offset;
   call.write.data = nf_slice_str (text);
   return call;
-}
-
-static void
-opened (gpointer data, int status, NfFile *file)
-{
-  cr_assert_eq (status, 0);
-  *(NfFile **)data = file;
-}
-
-static NfFile *
-open_at_replica (World *world, int flags)
-{
-  NfFile *file = NULL;
-
-  nf_share_open_file (world->replica->share, world->fid, flags, FALSE, opened, &file);
-  while (!file)
-    cr_assert (nf_sim_step (world->sim));
-  return file;
 }
 
 /* The replica's clock shows so much more than the disk's does. */
@@ -95,7 +66,7 @@ static void
 begin (World *world)
 {
   static const char *const names[2][2] = { { "b", NULL }, { "a", NULL } };
-  NfMsg call = call_of (NF_MSG_CREATE), answer;
+  NfMsg call = nf_sim_msg (NF_MSG_CREATE), answer;
 
   gated = FALSE;
   world->sim = nf_sim_new (1);
@@ -117,7 +88,7 @@ begin (World *world)
   cr_assert_eq (nf_sim_call (world->primary, &call, NULL), 0);
   nf_sim_run (world->sim, 5000);
   set_clock (world, YEAR_NS); /* the file was changed long ago then */
-  world->reader = open_at_replica (world, O_RDONLY);
+  world->reader = nf_sim_open_file (world->replica, world->fid, O_RDONLY, FALSE);
 }
 
 static void
@@ -157,7 +128,8 @@ begin_write (World *world, const char *text, guint32 flags, int *ret_status)
 
   call.write.flags = flags;
   *ret_status = UNDER_WAY;
-  world->writer = world->writer ? world->writer : open_at_replica (world, O_WRONLY);
+  world->writer = world->writer ? world->writer
+                                : nf_sim_open_file (world->replica, world->fid, O_WRONLY, FALSE);
   nf_file_call (world->writer, &call, answered, ret_status, &id);
   return id;
 }

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/sim.h"
+
+/* What a replica's site has copied carries no bytes: they come a while after the answer, and yet are what is read. */
+
+typedef struct
+{
+  NfSim *sim;
+  char *dirs[2];
+  NfSimSite *primary;
+  NfSimSite *replica;
+  NfFid from;
+  NfFid fid;
+} World;
+
+static NfFid
+create (World *world, NfSimSite *site, const char *name)
+{
+  NfMsg call = nf_sim_msg (NF_MSG_CREATE), answer;
+
+  call.create.parent = NF_FID_ROOT;
+  call.create.name = nf_slice_str (name);
+  call.create.mode = 0600;
+  cr_assert_eq (nf_sim_call (site, &call, &answer), 0);
+  NfFid fid = answer.answer.attr.fid;
+  nf_msg_clear (&answer);
+  nf_sim_run (world->sim, 1000);
+  return fid;
+}
+
+static void
+write_at (World *world, NfSimSite *site, NfFid fid, const char *text)
+{
+  NfMsg call = nf_sim_msg (NF_MSG_WRITE);
+
+  call.write.fid = fid;
+  call.write.data = nf_slice_str (text);
+  cr_assert_eq (nf_sim_call (site, &call, NULL), 0);
+  nf_sim_run (world->sim, 1000);
+}
+
+/* "from" with content, and "to", which the replica's site has made. Messages take their time. */
+static void
+begin (World *world)
+{
+  static const char *const names[2][2] = { { "b", NULL }, { "a", NULL } };
+
+  world->sim = nf_sim_new (1);
+  for (guint i = 0; i < 2; i++)
+    world->dirs[i] = nf_sim_make_dir ();
+  world->primary = nf_sim_site (world->sim, "a");
+  world->replica = nf_sim_site (world->sim, "b");
+  cr_assert (nf_sim_open (world->primary, NF_ROLE_PRIMARY, world->dirs[0], "a", names[0], NULL));
+  cr_assert (nf_sim_open (world->replica, NF_ROLE_REPLICA, world->dirs[1], "a", names[1], NULL));
+  nf_sim_connect (world->sim, "a", "b");
+  nf_sim_delays (world->sim, 20);
+  world->from = create (world, world->primary, "from");
+  write_at (world, world->primary, world->from, "copied");
+  world->fid = create (world, world->replica, "to");
+}
+
+static void
+end (World *world)
+{
+  nf_sim_free (world->sim);
+  for (guint i = 0; i < 2; i++)
+    nf_sim_remove_dir (world->dirs[i]);
+}
+
+static void
+copy (World *world)
+{
+  NfMsg call = nf_sim_msg (NF_MSG_COPY);
+
+  call.copy.from = world->from;
+  call.copy.fid = world->fid;
+  call.copy.length = 6;
+  cr_assert_eq (nf_sim_call (world->replica, &call, NULL), 0);
+}
+
+typedef struct
+{
+  gboolean done;
+  int status;
+  guint64 size; /* the attributes' */
+  char text[16];
+} Answered;
+
+static void
+answered (gpointer data, int status, const NfMsg *answer)
+{
+  Answered *got = data;
+
+  got->done = TRUE;
+  got->status = status;
+  got->size = answer->answer.attr.size;
+  memcpy (got->text, answer->answer.data.data, MIN (answer->answer.data.len, sizeof got->text - 1));
+}
+
+static Answered
+call_file (World *world, NfFile *file, const NfMsg *call)
+{
+  Answered got = { 0 };
+
+  nf_file_call (file, call, answered, &got, NULL);
+  while (!got.done)
+    cr_assert (nf_sim_step (world->sim));
+  cr_assert_eq (got.status, 0);
+  return got;
+}
+
+/* As the mount reads: itself where it may, else by a call. */
+static void
+expect_text (World *world, NfFile *file, const char *text)
+{
+  NfMsg call = nf_sim_msg (NF_MSG_READ);
+  char here[16] = "";
+
+  if (nf_file_read (file, here, sizeof here - 1, 0) >= 0)
+    {
+      cr_assert_str_eq (here, text);
+      return;
+    }
+  call.read.fid = world->fid;
+  call.read.size = 15;
+  cr_assert_str_eq (call_file (world, file, &call).text, text);
+}
+
+Test (copied, what_is_opened_before_the_bytes_are_there_reads_them)
+{
+  World world = { 0 };
+
+  begin (&world);
+  copy (&world);
+  NfFile *file = nf_sim_open_file (world.replica, world.fid, O_RDONLY, FALSE);
+  nf_sim_run (world.sim, 1000);
+  expect_text (&world, file, "copied");
+  nf_file_close (file);
+  end (&world);
+}
+
+Test (copied, what_was_open_before_reads_them)
+{
+  World world = { 0 };
+
+  begin (&world);
+  NfFile *file = nf_sim_open_file (world.replica, world.fid, O_RDONLY, FALSE);
+  copy (&world);
+  expect_text (&world, file, "copied");
+  nf_sim_run (world.sim, 1000);
+  expect_text (&world, file, "copied");
+  nf_file_close (file);
+  end (&world);
+}
+
+Test (copied, attributes_set_afterwards_come_with_the_new_size)
+{
+  World world = { 0 };
+  NfMsg call = nf_sim_msg (NF_MSG_SETATTR);
+
+  begin (&world);
+  NfFile *file = nf_sim_open_file (world.replica, world.fid, O_WRONLY, TRUE);
+  copy (&world);
+  call.setattr.fid = world.fid;
+  call.setattr.mask = NF_SET_MODE;
+  call.setattr.attr.mode = 0640;
+  cr_assert_eq (call_file (&world, file, &call).size, 6);
+  nf_file_close (file);
+  end (&world);
+}
+
+/* Another site's new content is another file: who has the former one open keeps it, whole. */
+Test (copied, what_another_site_copies_is_for_those_who_open_it_then)
+{
+  World world = { 0 };
+  NfMsg call = nf_sim_msg (NF_MSG_COPY);
+
+  begin (&world);
+  write_at (&world, world.primary, world.fid, "before");
+  NfFile *file = nf_sim_open_file (world.replica, world.fid, O_RDONLY, FALSE);
+  call.copy.from = world.from;
+  call.copy.fid = world.fid;
+  call.copy.length = 6;
+  cr_assert_eq (nf_sim_call (world.primary, &call, NULL), 0);
+  nf_sim_run (world.sim, 1000);
+  expect_text (&world, file, "before");
+  NfFile *later = nf_sim_open_file (world.replica, world.fid, O_RDONLY, FALSE);
+  expect_text (&world, later, "copied");
+  nf_file_close (file);
+  nf_file_close (later);
+  end (&world);
+}
