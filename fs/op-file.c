@@ -201,6 +201,9 @@ reply_copy (NfRequest *request, int status, const NfMsg *answer)
 {
   if (status == 0)
     request->size = answer->answer.value;
+  /* The source was opened for reading only, here, and has lost its name since: the primary doesn't have it any more. */
+  if (status == -ESTALE)
+    status = -EXDEV; /* whereupon the kernel copies itself */
   reply_synced (request, status, NULL);
 }
 

@@ -135,9 +135,9 @@ struct NfReplica
   guint64 taken_seq;       /* ops up to here are applied or in undone_seqs */
   GHashTable *undone_seqs; /* of seq */
   GHashTable *unsure;      /* of fid, whose size isn't the tree's: it is being healed */
-  GHashTable *marks;       /* key → seq */
+  GHashTable *marks;       /* key → how many */
   GHashTable *marks_of;    /* seq → GArray of keys */
-  GHashTable *mark_fids;   /* fid → seq: which of the marks are of objects */
+  GHashTable *mark_fids;   /* fid → how many: which of the marks are of objects */
   guint64 read_mark;       /* the least seq of those that stand for all ops up to it; 0: none */
   guint64 filled;
   guint64 fill_total;

@@ -9,8 +9,7 @@
  * loads. Otherwise a thing is served if it isn't suspect itself, lies in no tree that still has to be compared, and
  * isn't marked: changed by a call of this site whose op hasn't been applied here.
  *
- * Marks are kept by key (an object's or a name's, as blocked.h has them) with the greatest seq, and by seq, to go with
- * their op. */
+ * Marks are counted by key (an object's or a name's, as blocked.h has them) and kept by seq, to go with their op. */
 
 /* In a mark's seq: it goes when all ops up to there are applied, not with that op alone. */
 #define ALL_UP_TO (G_GUINT64_CONSTANT (1) << 63)
@@ -50,20 +49,22 @@ number (guint64 value)
 }
 
 static void
-raise_mark (GHashTable *table, guint64 key, guint64 seq)
+count_mark (GHashTable *table, guint64 key)
 {
-  const guint64 *old = g_hash_table_lookup (table, &key);
+  guint64 *count = g_hash_table_lookup (table, &key);
 
-  if (!old || *old < seq)
-    g_hash_table_insert (table, number (key), number (seq));
+  if (count)
+    (*count)++;
+  else
+    g_hash_table_insert (table, number (key), number (1));
 }
 
 static void
-drop_mark (GHashTable *table, guint64 key, guint64 seq)
+drop_mark (GHashTable *table, guint64 key)
 {
-  const guint64 *old = g_hash_table_lookup (table, &key);
+  guint64 *count = g_hash_table_lookup (table, &key);
 
-  if (old && *old == seq)
+  if (count && --*count == 0)
     g_hash_table_remove (table, &key);
 }
 
@@ -80,18 +81,18 @@ add_mark (NfReplica *replica, guint64 seq, guint64 key, NfFid fid)
     }
   g_array_append_val (keys, key);
   g_array_append_val (keys, fid);
-  raise_mark (replica->marks, key, seq);
+  count_mark (replica->marks, key);
   if (fid != NF_FID_NONE)
-    raise_mark (replica->mark_fids, fid, seq);
+    count_mark (replica->mark_fids, fid);
 }
 
 static void
-drop_marks_of (NfReplica *replica, guint64 seq, const GArray *keys)
+drop_marks_of (NfReplica *replica, const GArray *keys)
 {
   for (guint i = 0; i < keys->len; i += 2)
     {
-      drop_mark (replica->marks, g_array_index (keys, guint64, i), seq);
-      drop_mark (replica->mark_fids, g_array_index (keys, guint64, i + 1), seq);
+      drop_mark (replica->marks, g_array_index (keys, guint64, i));
+      drop_mark (replica->mark_fids, g_array_index (keys, guint64, i + 1));
     }
 }
 
@@ -111,7 +112,7 @@ unmark_up_to (NfReplica *replica, guint64 seq, gboolean all)
       gboolean kind = all || (mark & ALL_UP_TO);
       if (kind && until <= seq)
         {
-          drop_marks_of (replica, mark, value);
+          drop_marks_of (replica, value);
           g_hash_table_iter_remove (&iter);
         }
       else if ((mark & ALL_UP_TO) && (replica->read_mark == 0 || until < replica->read_mark))
@@ -128,7 +129,7 @@ nf_replica_unmark (NfReplica *replica, guint64 seq, gboolean all)
     return;
   if (!all && (keys = g_hash_table_lookup (replica->marks_of, &seq)))
     {
-      drop_marks_of (replica, seq, keys);
+      drop_marks_of (replica, keys);
       g_hash_table_remove (replica->marks_of, &seq);
     }
   if (all)

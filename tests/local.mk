@@ -127,9 +127,9 @@ unit_tests += tests/test-passed
 tests_test_passed_SOURCES = tests/test-passed.c $(SIM)
 tests_test_passed_LDADD = $(SYNC_UNIT)
 
-unit_tests += tests/test-copied
-tests_test_copied_SOURCES = tests/test-copied.c $(SIM)
-tests_test_copied_LDADD = $(SYNC_UNIT)
+unit_tests += tests/test-own-changes
+tests_test_own_changes_SOURCES = tests/test-own-changes.c $(SIM)
+tests_test_own_changes_LDADD = $(SYNC_UNIT)
 
 unit_tests += tests/test-check
 tests_test_check_SOURCES = tests/test-check.c $(SIM)
