@@ -149,23 +149,23 @@ call_other (NfForward *forward, NfFile *file, const NfMsg *msg, NfFid fid, NfCal
  * primary (size, killed setuid bits) aren't, nor is what it may refuse: an owner is only given who is it already. BASE:
  * the attributes here. */
 static gboolean
-may_buffer_setattr (NfShare *share, const NfFile *file, const NfMsg *msg, NfAttr *ret_base)
+may_buffer_setattr (NfShare *share, const NfFile *file, const NfMsg *msg, NfAttr *ret_base,
+                    guint64 *ret_taken_over)
 {
   const guint32 plain = NF_SET_MODE | NF_SET_UID | NF_SET_GID | NF_SET_ATIME | NF_SET_MTIME
                         | NF_SET_ATIME_NOW | NF_SET_MTIME_NOW | NF_SET_KILL_PRIV;
   const NfAttr *set = &msg->setattr.attr;
   guint32 mask = msg->setattr.mask;
   NfMsg look = { .type = NF_MSG_GETATTR, .getattr.fid = msg->setattr.fid };
-  guint64 before;
 
   /* What this site has changed and the replica doesn't have yet would not be in the answer. */
   if (msg->type != NF_MSG_SETATTR || !file || !file->created || (mask & ~plain) != 0
       || !nf_replica_serves (share->replica, &look))
     return FALSE;
-  before = nf_forward_taken_over (share->forward);
+  *ret_taken_over = nf_forward_taken_over (share->forward);
   if (nf_tree_stat (share->tree, msg->setattr.fid, ret_base) != 0)
     return FALSE;
-  nf_forward_overlay_attr (share->forward, before, -1, ret_base);
+  nf_forward_overlay_attr (share->forward, *ret_taken_over, -1, ret_base);
   return !((mask & NF_SET_UID) && set->uid != ret_base->uid)
          && !((mask & NF_SET_GID) && set->gid != ret_base->gid)
          && !((mask & NF_SET_KILL_PRIV) && (ret_base->mode & (S_ISUID | S_ISGID)));
@@ -215,13 +215,14 @@ nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone
   guint64 id = 0;
   NfMsg told = { .type = NF_MSG_ANSWER };
   gboolean tell = FALSE;
+  guint64 taken_over = 0;
 
   nf_forward_complete_head (forward, &msg);
   if (file && g_atomic_int_get (&file->locked))
     msg.head.session = nf_claims_session (share->claims, file);
   if (msg.type == NF_MSG_WRITE)
     msg.write.flags &= ~(guint32)NF_WRITE_OF_MAPPING;
-  gboolean buffer = may_buffer_setattr (share, file, &msg, &told.answer.attr);
+  gboolean buffer = may_buffer_setattr (share, file, &msg, &told.answer.attr, &taken_over);
   pthread_mutex_lock (&forward->lock);
   gboolean down = !forward->up;
   if (nf_forward_given_up (forward) || forward->closing)
@@ -245,7 +246,8 @@ nf_forward_call (NfForward *forward, NfFile *file, const NfMsg *call, NfCallDone
   pthread_mutex_unlock (&forward->lock);
   if (tell)
     {
-      nf_forward_lay_over (forward, &told.answer.attr);
+      /* It may have been answered and applied already: then it is in the tree, and nothing to lay over any more. */
+      nf_forward_overlay_attr (forward, taken_over, -1, &told.answer.attr);
       done (data, 0, &told);
     }
   if (down)

@@ -58,9 +58,6 @@ typedef struct
   guint64 id;
 } NfStalled;
 
-/* Lays what is under way over ATTR. Returns what nf_forward_taken_over() says at that moment. Takes the lock. */
-guint64 nf_forward_lay_over (NfForward *forward, NfAttr *attr);
-
 /* What is due is gathered with the lock and run without it. */
 GArray *nf_forward_due_new (void);
 void nf_forward_due_add (GArray *due, NfCallDone done, gpointer arg, int status, guint64 value);

@@ -167,8 +167,9 @@ nf_forward_taken_over (NfForward *forward)
   return taken_over;
 }
 
-guint64
-nf_forward_lay_over (NfForward *forward, NfAttr *attr)
+/* Lays what is under way over ATTR. Returns what nf_forward_taken_over() says at that moment. */
+static guint64
+lay_over (NfForward *forward, NfAttr *attr)
 {
   pthread_mutex_lock (&forward->lock);
   guint64 taken_over = forward->taken_over;
@@ -185,7 +186,7 @@ nf_forward_overlay_attr (NfForward *forward, guint64 before, int fd, NfAttr *att
   NfTree *tree = forward->share->tree;
   guint64 now;
 
-  while ((now = nf_forward_lay_over (forward, attr)) != before)
+  while ((now = lay_over (forward, attr)) != before)
     {
       NfAttr again;
       int err = fd >= 0 ? nf_tree_fstat (tree, fd, attr->fid, &again)
