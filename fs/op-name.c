@@ -138,7 +138,7 @@ static void
 reply_removed (NfRequest *request, int status, const NfMsg *answer)
 {
   g_autoptr (NfNode) node
-      = status == 0 && answer->answer.attr.fid != NF_FID_NONE
+      = status == 0 && S_ISDIR (answer->answer.attr.mode)
             ? nf_nodes_find (request->mount->nodes, request->volume, answer->answer.attr.fid)
             : NULL;
 

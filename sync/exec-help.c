@@ -331,3 +331,9 @@ nf_exec_tell_gone (NfExec *exec, const NfAttr *attr)
   told->nlink = 0;
   told->ctime = exec->time;
 }
+
+void
+nf_exec_tell_lost_name (NfExec *exec, NfFid fid)
+{
+  exec->answer->answer.attr = (NfAttr){ .fid = fid };
+}

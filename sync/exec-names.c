@@ -198,6 +198,8 @@ nf_exec_remove (NfExec *exec)
   err = remove_locked (exec, &removal);
   if (err == 0 && is_dir)
     nf_exec_tell_gone (exec, &removal.attr);
+  else if (err == 0)
+    nf_exec_tell_lost_name (exec, removal.attr.fid);
   nf_exec_end (exec);
   return err;
 }

@@ -372,6 +372,8 @@ nf_exec_rename (NfExec *exec)
   err = rename_locked (exec, &renaming);
   if (err == 0 && displaces (&renaming) && is_dir (&renaming.to))
     nf_exec_tell_gone (exec, &renaming.to.attr);
+  else if (err == 0 && displaces (&renaming))
+    nf_exec_tell_lost_name (exec, renaming.to.attr.fid);
   if (renaming.from.dir)
     nf_tree_dir_put (exec->share->tree, renaming.from.dir);
   if (renaming.to.dir)

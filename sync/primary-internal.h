@@ -137,6 +137,8 @@ void nf_exec_changing (NfExec *exec);
 void nf_exec_changed (NfExec *exec);
 /* Answers what a directory was like that is gone: who has it open may go on looking at it, and nobody else remembers. */
 void nf_exec_tell_gone (NfExec *exec, const NfAttr *attr);
+/* Answers who has lost a name by the call: its site is to see one link less from now on, though its replica may not be so far. */
+void nf_exec_tell_lost_name (NfExec *exec, NfFid fid);
 /* With the caller's credentials; FALSE: nothing may be done for him. Back by nf_creds_leave(). */
 gboolean nf_exec_assume (NfExec *exec, gboolean with_umask);
 

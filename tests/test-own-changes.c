@@ -262,3 +262,58 @@ Test (own_changes, two_changes_with_a_look_in_between_are_seen_until_both_are_he
   expect_mode (&world, 0604);
   end (&world);
 }
+
+/* "to" has another name, "other", and the replica knows it. */
+static void
+begin_linked (World *world)
+{
+  NfMsg call = nf_sim_msg (NF_MSG_LINK);
+
+  begin (world);
+  call.link.fid = world->fid;
+  call.link.parent = NF_FID_ROOT;
+  call.link.name = nf_slice_str ("other");
+  cr_assert_eq (nf_sim_call (world->replica, &call, NULL), 0);
+  nf_sim_run (world->sim, 1000);
+  let_through = 0;
+}
+
+static void
+expect_links (World *world, guint32 links)
+{
+  NfMsg call = nf_sim_msg (NF_MSG_GETATTR), answer;
+
+  call.getattr.fid = world->fid;
+  cr_assert_eq (nf_sim_call (world->replica, &call, &answer), 0);
+  cr_assert_eq (answer.answer.attr.nlink, links);
+  nf_msg_clear (&answer);
+}
+
+Test (own_changes, a_removed_name_counts_no_more)
+{
+  World world = { 0 };
+  NfMsg call = nf_sim_msg (NF_MSG_UNLINK);
+
+  begin_linked (&world);
+  expect_links (&world, 2);
+  call.unlink.parent = NF_FID_ROOT;
+  call.unlink.name = nf_slice_str ("other");
+  cr_assert_eq (nf_sim_call (world.replica, &call, NULL), 0);
+  expect_links (&world, 1);
+  end (&world);
+}
+
+Test (own_changes, a_name_given_to_another_counts_no_more)
+{
+  World world = { 0 };
+  NfMsg call = nf_sim_msg (NF_MSG_RENAME);
+
+  begin_linked (&world);
+  call.rename.parent = NF_FID_ROOT;
+  call.rename.name = nf_slice_str ("from");
+  call.rename.newparent = NF_FID_ROOT;
+  call.rename.newname = nf_slice_str ("other");
+  cr_assert_eq (nf_sim_call (world.replica, &call, NULL), 0);
+  expect_links (&world, 1);
+  end (&world);
+}
