@@ -356,16 +356,6 @@ nf_opens_give_up_fd (NfOpens *opens, NfFile *file)
 }
 
 gboolean
-nf_opens_open_here (NfOpens *opens, NfFid fid)
-{
-  pthread_mutex_lock (&opens->lock);
-  const Entry *entry = entry_of (opens, fid);
-  gboolean open = entry && entry->handles->len > 0;
-  pthread_mutex_unlock (&opens->lock);
-  return open;
-}
-
-gboolean
 nf_opens_held (NfOpens *opens, NfFid fid)
 {
   pthread_mutex_lock (&opens->lock);

@@ -83,8 +83,6 @@ void nf_opens_remove (NfOpens *opens, NfFile *file);
 /* FILE, which nobody else uses yet, reads what there is at the time instead: its descriptor is, or may come to be, of an
  * object that another takes the place of. */
 void nf_opens_give_up_fd (NfOpens *opens, NfFile *file);
-/* Has this site's mount FID open? */
-gboolean nf_opens_open_here (NfOpens *opens, NfFid fid);
 /* A descriptor of FID that allows WRITE (or reading), if any handle or hold has one; duplicated,
  * the caller closes it. -1 if none. */
 int nf_opens_fd (NfOpens *opens, NfFid fid, gboolean write);

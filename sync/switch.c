@@ -281,7 +281,7 @@ may_replace (const Switch *sw)
   return transfer->staging >= 0 && sw->size > 0 && sw->st.st_nlink == 1
          && nf_segments_whole (&transfer->segments, sw->size)
          && !nf_opens_writers (opens, transfer->fid)
-         && !(transfer->own && nf_opens_open_here (opens, transfer->fid));
+         && !(transfer->own && nf_opens_held (opens, transfer->fid));
 }
 
 /* Puts the staging file in the file's place, which is no change of the directory that anybody is to see. */
