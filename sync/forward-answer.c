@@ -218,6 +218,18 @@ differs (const NfPending *pending, const NfAttr *attr)
          || ((mask & NF_SET_MTIME_NOW) && attr->mtime != msg->head.clock);
 }
 
+/* What the primary did is what the overlay shows until the op comes. With the lock. */
+static void
+take_over_answer (NfPending *pending, const NfAttr *attr)
+{
+  NfMsg *msg = pending->msg;
+
+  if (msg->type == NF_MSG_WRITE || (msg->setattr.mask & NF_SET_MTIME_NOW))
+    msg->head.clock = attr->mtime;
+  if (msg->type == NF_MSG_SETATTR && (msg->setattr.mask & NF_SET_MODE))
+    msg->setattr.attr.mode = attr->mode;
+}
+
 /* APPLIED: the replica's position. An op up to there doesn't come any more; if PENDING's wasn't applied, it was compared. */
 static void
 answer_buffered (NfForward *forward, NfPending *pending, const NfMsg *answer, guint64 applied,
@@ -234,7 +246,10 @@ answer_buffered (NfForward *forward, NfPending *pending, const NfMsg *answer, gu
       NfInval inval = { .kind = NF_INVAL_ATTR, .fid = fid };
       gboolean comes = forward->share->tree && answer->answer.seq > applied;
       if (differs (pending, &answer->answer.attr))
-        g_array_append_val (invals, inval);
+        {
+          take_over_answer (pending, &answer->answer.attr);
+          g_array_append_val (invals, inval);
+        }
       if (!comes && !pending->applied && forward->share->tree)
         nf_forward_uncover (forward, fid, invals);
       nf_forward_note_unsynced (forward, fid, answer->answer.seq);

@@ -301,7 +301,8 @@ static void
 overlay_write (const NfPending *pending, NfAttr *attr)
 {
   attr->size = MAX (attr->size, pending->msg->write.offset + pending->data->len);
-  attr->mtime = MAX (attr->mtime, pending->msg->head.clock);
+  /* Later than that may be the kernel's own time, of bytes that are being applied. */
+  attr->mtime = pending->msg->head.clock;
   attr->ctime = MAX (attr->ctime, pending->msg->head.clock);
   attr->blocks = MAX (attr->blocks, BLOCKS_LEAST);
   if (pending->msg->write.flags & NF_WRITE_KILL_PRIV)

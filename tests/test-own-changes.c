@@ -317,3 +317,28 @@ Test (own_changes, a_name_given_to_another_counts_no_more)
   expect_links (&world, 1);
   end (&world);
 }
+
+static gint64
+mtime_at (NfSimSite *site, NfFid fid)
+{
+  NfMsg call = nf_sim_msg (NF_MSG_GETATTR), answer;
+
+  call.getattr.fid = fid;
+  cr_assert_eq (nf_sim_call (site, &call, &answer), 0);
+  gint64 mtime = answer.answer.attr.mtime;
+  nf_msg_clear (&answer);
+  return mtime;
+}
+
+/* The clock of the writer is far from the primary's, who takes its own; its op comes a while later. */
+Test (own_changes, a_time_that_was_not_taken_is_not_shown_either)
+{
+  World world;
+
+  begin (&world);
+  world.replica->clock_step_ns = 10 * G_GINT64_CONSTANT (1000000000);
+  let_through = 0;
+  write_at (&world, world.replica, world.fid, "late");
+  cr_assert_eq (mtime_at (world.replica, world.fid), mtime_at (world.primary, world.fid));
+  end (&world);
+}

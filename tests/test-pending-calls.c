@@ -169,6 +169,17 @@ Test (pending_calls, a_change_is_no_earlier_than_its_mtime)
   cr_assert_eq (attr.blocks, 8);
 }
 
+/* While a write is applied, the tree shows the moment at which that happens. */
+Test (pending_calls, a_write_has_its_own_time_whatever_the_tree_says)
+{
+  NfAttr attr = { .fid = 5, .mtime = 300 };
+  NfPending *write = add_write (5, 0, 3, 'a');
+
+  write->msg->head.clock = 200;
+  nf_pending_overlay_attr (nf_pending_file (&calls, 5), 0, &attr);
+  cr_assert_eq (attr.mtime, 200);
+}
+
 Test (pending_calls, answered_and_applied_in_either_order_leaves_nothing)
 {
   NfPending *one = add_write (5, 0, 10, 'a');
