@@ -227,34 +227,3 @@ nf_forward_file_error (NfForward *forward, NfFile *file)
   pthread_mutex_unlock (&forward->lock);
   return error;
 }
-
-void
-nf_forward_hold (NfForward *forward, NfFid fid, gboolean told)
-{
-  pthread_mutex_lock (&forward->lock);
-  guint count = GPOINTER_TO_UINT (g_hash_table_lookup (forward->holds, &fid));
-  g_hash_table_insert (forward->holds, g_memdup2 (&fid, sizeof fid), GUINT_TO_POINTER (count + 1));
-  if (count == 0 && !told)
-    nf_forward_send_hold (forward, NF_MSG_HOLD, fid);
-  pthread_mutex_unlock (&forward->lock);
-}
-
-void
-nf_forward_release (NfForward *forward, NfFile *file)
-{
-  pthread_mutex_lock (&forward->lock);
-  for (GList *l = forward->calls.order.head; l; l = l->next)
-    if (((NfPending *)l->data)->file == file)
-      ((NfPending *)l->data)->file = NULL;
-  guint count
-      = file->held ? GPOINTER_TO_UINT (g_hash_table_lookup (forward->holds, &file->fid)) : 0;
-  if (count > 1)
-    g_hash_table_insert (forward->holds, g_memdup2 (&file->fid, sizeof file->fid),
-                         GUINT_TO_POINTER (count - 1));
-  else if (count == 1)
-    {
-      g_hash_table_remove (forward->holds, &file->fid);
-      nf_forward_send_hold (forward, NF_MSG_DROP, file->fid);
-    }
-  pthread_mutex_unlock (&forward->lock);
-}

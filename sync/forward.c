@@ -98,24 +98,6 @@ nf_forward_send_pending (NfForward *forward, NfPending *pending)
     forward->up = FALSE; /* peer_down follows; it is sent again when the link is back */
 }
 
-/* A call that no reqid waits for: HOLD and DROP. */
-void
-nf_forward_send_hold (NfForward *forward, NfMsgType type, NfFid fid)
-{
-  NfShare *share = forward->share;
-  NfMsg msg = { .type = type };
-
-  msg.head.share = share->conf.id;
-  msg.head.epoch = forward->epoch;
-  msg.head.acked = nf_pending_acked (&forward->calls);
-  msg.hold.fid = fid; /* DROP has the same one field */
-  if (type == NF_MSG_DROP)
-    msg.drop.fid = fid;
-  if (forward->up)
-    (void)share->host->send (share->host->data, share->conf.primary, FALSE,
-                             &msg); /* said again when up */
-}
-
 /* Fills what the caller's head doesn't have. */
 void
 nf_forward_complete_head (NfForward *forward, NfMsg *msg)

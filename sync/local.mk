@@ -48,6 +48,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/forward-answer.c \
 	sync/forward-call.c \
 	sync/forward-internal.h \
+	sync/forward-hold.c \
 	sync/forward-overlay.c \
 	sync/forward-park.c \
 	sync/forward-unsynced.c \

@@ -365,6 +365,16 @@ nf_opens_held (NfOpens *opens, NfFid fid)
   return held;
 }
 
+void
+nf_opens_each (NfOpens *opens, NfFid fid, void (*func) (NfFile *file, gpointer data), gpointer data)
+{
+  pthread_mutex_lock (&opens->lock);
+  Entry *entry = entry_of (opens, fid);
+  for (guint i = 0; entry && i < entry->handles->len; i++)
+    func (entry->handles->pdata[i], data);
+  pthread_mutex_unlock (&opens->lock);
+}
+
 gboolean
 nf_opens_writers (NfOpens *opens, NfFid fid)
 {

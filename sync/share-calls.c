@@ -106,6 +106,23 @@ fd_of (const NfFile *file)
   return writes && g_atomic_int_get (&file->old) ? -1 : file->fd;
 }
 
+/* Who has a file open keeps it when this site takes its last name; what he reads may not be here yet. */
+static void
+hold_what_loses_its_name (NfShare *share, const NfMsg *call)
+{
+  NfFid parent = NF_FID_NONE;
+  NfSlice name = NF_SLICE_NONE;
+  NfAttr attr;
+
+  if (call->type == NF_MSG_UNLINK)
+    parent = call->unlink.parent, name = call->unlink.name;
+  else if (call->type == NF_MSG_RENAME && call->rename.flags == 0)
+    parent = call->rename.newparent, name = call->rename.newname;
+  if (share->tree && parent != NF_FID_NONE
+      && nf_tree_lookup (share->tree, parent, name, &attr, NULL) == 0)
+    nf_forward_hold_open (share->forward, attr.fid);
+}
+
 static void
 call_replica (NfShare *share, NfFile *file, const NfMsg *call, NfCallDone done, gpointer data,
               guint64 *ret_id)
@@ -114,9 +131,12 @@ call_replica (NfShare *share, NfFile *file, const NfMsg *call, NfCallDone done, 
   int status;
 
   if (serve_here (share, call, file ? fd_of (file) : -1, &status, &answer))
-    done (data, status, &answer);
-  else
-    nf_forward_call (share->forward, file, call, done, data, ret_id);
+    {
+      done (data, status, &answer);
+      return;
+    }
+  hold_what_loses_its_name (share, call);
+  nf_forward_call (share->forward, file, call, done, data, ret_id);
 }
 
 static void
@@ -196,8 +216,8 @@ open_there (NfFile *file, NfOpenDone done, gpointer data)
   nf_opens_give_up_fd (file->share->opens, file);
   *opening = (Opening){ file, done, data };
   call.hold.fid = file->fid;
-  file->held = TRUE; /* counted first, so that another handle's close doesn't drop it */
-  nf_forward_hold (file->share->forward, file->fid, TRUE);
+  /* Counted first, so that another handle's close doesn't drop it. */
+  nf_forward_hold (file->share->forward, file, TRUE);
   nf_forward_call (file->share->forward, NULL, &call, open_held, opening, NULL);
 }
 
@@ -231,10 +251,7 @@ nf_share_open_file (NfShare *share, NfFid fid, int flags, gboolean created, NfOp
   if (g_atomic_int_get (&file->old))
     nf_opens_give_up_fd (share->opens, file);
   if (created || (flags & O_ACCMODE) != O_RDONLY)
-    {
-      file->held = TRUE;
-      nf_forward_hold (share->forward, fid, created);
-    }
+    nf_forward_hold (share->forward, file, created);
   done (data, 0, file);
 }
 

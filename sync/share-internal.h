@@ -88,6 +88,9 @@ void nf_opens_give_up_fd (NfOpens *opens, NfFile *file);
 int nf_opens_fd (NfOpens *opens, NfFid fid, gboolean write);
 /* Open here or held by a site: its last name must go to the orphans instead of away. */
 gboolean nf_opens_held (NfOpens *opens, NfFid fid);
+/* FUNC for each of this site's handles of FID, with the lock of OPENS: it may not call anything here. */
+void nf_opens_each (NfOpens *opens, NfFid fid, void (*func) (NfFile *file, gpointer data),
+                    gpointer data);
 /* Handles for writing at this site. */
 gboolean nf_opens_writers (NfOpens *opens, NfFid fid);
 /* The kernel reads FILE past us from now on, or doesn't any more. */
@@ -213,8 +216,10 @@ void nf_forward_overlay_attr (NfForward *forward, guint64 before, int fd, NfAttr
 gssize nf_forward_overlay_read (NfForward *forward, NfFid fid, guint64 before, guint64 offset,
                                 guint8 *buffer, gsize length, gsize got);
 void nf_forward_pending (NfForward *forward, guint64 *ret_calls, guint64 *ret_bytes);
-/* A handle for writing is open: tells the primary unless it is TOLD already (by CREATE). */
-void nf_forward_hold (NfForward *forward, NfFid fid, gboolean told);
+/* The primary is to keep FILE's object as long as FILE is open: tells it unless it is TOLD already (by CREATE). */
+void nf_forward_hold (NfForward *forward, NfFile *file, gboolean told);
+/* The same for all of FID's handles, before a call that may take its last name. */
+void nf_forward_hold_open (NfForward *forward, NfFid fid);
 /* FILE is being closed. */
 void nf_forward_release (NfForward *forward, NfFile *file);
 /* FILE's site-side errors (a write that failed after write() returned). 0 or -errno; cleared by
@@ -229,7 +234,8 @@ struct NfFile
   int fd;           /* own descriptor for reading (and writing, at the primary), or -1 */
   gint old;         /* atomic: that is of the object which the fid had before */
   int error;        /* first failed write since the last flush; guarded by the forward's lock */
-  gboolean held;    /* HOLD was sent to the primary */
+  gboolean held;    /* HOLD was sent to the primary; guarded by the forward's lock */
+  gboolean closing; /* it won't be any more; guarded by the forward's lock */
   gboolean created; /* by a CREATE of this site just before */
   gint locked;      /* atomic: a lock was taken through it away from home; see claims.h */
   gint lost;        /* atomic: and taken away without its doing: it is of no use any more */

@@ -342,3 +342,29 @@ Test (own_changes, a_time_that_was_not_taken_is_not_shown_either)
   cr_assert_eq (mtime_at (world.replica, world.fid), mtime_at (world.primary, world.fid));
   end (&world);
 }
+
+/* What was copied before is only at the primary yet, and has no name there any more. */
+Test (own_changes, who_reads_a_file_keeps_all_of_it_when_its_name_goes)
+{
+  World world = { 0 };
+  NfMsg call = nf_sim_msg (NF_MSG_UNLINK);
+
+  begin (&world);
+  NfFile *reader = nf_sim_open_file (world.replica, world.fid, O_RDONLY, FALSE);
+  let_through = 0;
+  copy (&world);
+  call.unlink.parent = NF_FID_ROOT;
+  call.unlink.name = nf_slice_str ("to");
+  cr_assert_eq (nf_sim_call (world.replica, &call, NULL), 0);
+  call = nf_sim_msg (NF_MSG_GETATTR);
+  call.getattr.fid = world.fid;
+  cr_assert_eq (call_file (&world, reader, &call).size, 6);
+  expect_text (&world, reader, "copied");
+  let_through = G_MAXINT;
+  nf_share_told (world.replica->share);
+  nf_sim_run (world.sim, 1000);
+  cr_assert_eq (call_file (&world, reader, &call).size, 6);
+  expect_text (&world, reader, "copied");
+  nf_file_close (reader);
+  end (&world);
+}
