@@ -61,22 +61,33 @@ if [ "$(id -u)" -ne 0 ]; then
   exit
 fi
 
-# Calls by chance, a process at each site at a time, each in its own directory.
-until_s=$((SECONDS + $(long 60 7000)))
+# Calls by chance, a process at each site at a time, each in its own directory: over links that take their time, where a
+# call's answer is long there before its op, and over such as take none, where both come while the call is looked at.
 seed=$NF_POSIX_SEED
-rounds=0
-while [ "$SECONDS" -lt "$until_s" ]; do
-  for site in london nyc ws; do
-    job "random-$site" same_run "random-$site-$seed" "$site" random "$seed" "$(long 1500 5000)"
+
+# rounds SECONDS WHERE
+rounds ()
+{
+  local until_s=$((SECONDS + $1)) n=0 site
+  while [ "$SECONDS" -lt "$until_s" ]; do
+    for site in london nyc ws; do
+      job "random-$site" same_run "random-$site-$seed" "$site" random "$seed" "$(long 1500 5000)"
+    done
+    for site in london nyc ws; do
+      job_end "random-$site" 300 || {
+        head -n 60 "$NF_TMP/random-$site-$seed.diff" >&2
+        fail "seed $seed at $site differs $2: NF_POSIX_SEED=$seed"
+      }
+      rm -rf "${NF_TMP:?}/native/random-$site-$seed" "$(at "$site")/random-$site-$seed"
+    done
+    seed=$((seed + 1)) n=$((n + 1))
   done
-  for site in london nyc ws; do
-    job_end "random-$site" 300 || {
-      head -n 60 "$NF_TMP/random-$site-$seed.diff" >&2
-      fail "seed $seed at $site differs: NF_POSIX_SEED=$seed"
-    }
-    rm -rf "${NF_TMP:?}/native/random-$site-$seed" "$(at "$site")/random-$site-$seed"
-  done
-  seed=$((seed + 1)) rounds=$((rounds + 1))
+  step "$n rounds of calls by chance at three sites at a time $2, all as on the disk"
+}
+
+rounds "$(long 30 3500)" 'over links of 20 ms'
+for control in "${NF_LINKS[@]}"; do
+  "$NF_LINK" --ctl "$control" delay 0 >/dev/null || fail 'the links keep their delay'
 done
-step "$rounds rounds of calls by chance at three sites at a time, all as on the disk"
+rounds "$(long 30 3500)" 'over links of 0 ms'
 check_all
