@@ -206,7 +206,7 @@ give_up (NfTransfers *transfers, NfTransfer *transfer, guint64 seq)
     }
   NfStamp *stamp = nf_replica_stamp_edit (replica, fid);
   stamp->data = MAX (stamp->data, replica->received.seq);
-  stamp->gone = MAX (stamp->gone, MAX (seq, replica->received.seq));
+  nf_replica_stamp_gone (replica, fid, MAX (seq, replica->received.seq));
   nf_transfer_end (transfers, transfer);
   if (heals)
     nf_heal_gone (replica->heal, fid);

@@ -103,7 +103,9 @@ struct NfReplica
   GHashTable *copied;  /* of fid: parted, and its content is in the quarantine */
   GHashTable *aborted; /* of seq, known to have had no effect */
   GHashTable *stamps;  /* fid → NfStamp */
-  guint stamps_swept;  /* how many there were after the last sweep */
+  guint stamps_swept;  /* how many there were after the last sweep, … */
+  guint64 swept_seq;   /* … when ops up to here were applied */
+  guint stamps_gone;   /* how many say that it is gone */
   gboolean stamps_saved; /* some are recorded with the position */
   guint64 last_seq;    /* the primary's when this site subscribed: what comes up to it is no news */
   guint64 ahead_seq;   /* an answer has told of things here up to this op, … */
@@ -192,6 +194,9 @@ void nf_replica_drop_undone (NfReplica *replica);
 const GQueue *nf_replica_content_ops (NfReplica *replica, NfFid fid);
 const NfStamp *nf_replica_stamp (NfReplica *replica, NfFid fid); /* never NULL */
 NfStamp *nf_replica_stamp_edit (NfReplica *replica, NfFid fid);
+/* Nobody has FID any more, as of SEQ. */
+void nf_replica_stamp_gone (NfReplica *replica, NfFid fid, guint64 seq);
+void nf_replica_forget_stamps (NfReplica *replica);
 /* Does it say nothing about ops after APPLIED? */
 gboolean nf_stamp_is_past (const NfStamp *stamp, guint64 applied);
 void nf_replica_sweep_stamps (NfReplica *replica);

@@ -85,7 +85,7 @@ begin_anew (NfReplica *replica, NfPosition start)
   nf_heal_stop (replica->heal);
   nf_replica_gate_clear (replica);
   nf_replica_drop_undone (replica);
-  g_hash_table_remove_all (replica->stamps);
+  nf_replica_forget_stamps (replica);
   g_hash_table_remove_all (replica->touched);
   g_hash_table_remove_all (replica->aborted);
   g_hash_table_remove_all (replica->redo_undone);

@@ -39,27 +39,62 @@ nf_stamp_is_past (const NfStamp *stamp, guint64 applied)
          && stamp->data <= applied && stamp->placed <= applied && stamp->times <= applied;
 }
 
+/* A walk over all stamps is worth it when none can say anything any more, when as many ops were applied since the last
+ * one as there are stamps, or when these have doubled. (A million files that are filled leave a million stamps ahead of
+ * the position.) */
 static gboolean
-is_past (gpointer key, gpointer value, gpointer data)
+is_sweep_due (NfReplica *replica, guint64 applied)
 {
+  guint n = g_hash_table_size (replica->stamps);
+
+  return applied >= MAX (replica->received.seq, replica->ahead_seq)
+         || applied >= replica->swept_seq + n || n >= 2 * replica->stamps_swept + 1024;
+}
+
+static gboolean
+sweep_one (gpointer key, gpointer value, gpointer data)
+{
+  NfReplica *replica = data;
+  const NfStamp *stamp = value;
+
   (void)key;
-  return nf_stamp_is_past (value, *(guint64 *)data);
+  if (!nf_stamp_is_past (stamp, replica->swept_seq))
+    return FALSE;
+  replica->stamps_gone -= stamp->gone > 0 ? 1 : 0;
+  return TRUE;
 }
 
 void
 nf_replica_sweep_stamps (NfReplica *replica)
 {
-  guint n = g_hash_table_size (replica->stamps);
+  guint64 applied = replica->undone.length > 0 ? ((NfOp *)replica->undone.head->data)->before.seq
+                                               : replica->loaded.seq;
 
   if (g_hash_table_size (replica->touched) > 0 && nf_heal_names_settled (replica->heal))
     g_hash_table_remove_all (replica->touched);
-  /* A walk over all of them is worth it when nothing is left to compare with, or when they have doubled. */
-  if (n == 0 || (replica->undone.length > 0 && n < 2 * replica->stamps_swept + 1024))
+  if (g_hash_table_size (replica->stamps) == 0 || !is_sweep_due (replica, applied))
     return;
-  guint64 applied = replica->undone.length > 0 ? ((NfOp *)replica->undone.head->data)->before.seq
-                                               : replica->loaded.seq;
-  g_hash_table_foreach_remove (replica->stamps, is_past, &applied);
+  replica->swept_seq = applied;
+  g_hash_table_foreach_remove (replica->stamps, sweep_one, replica);
   replica->stamps_swept = g_hash_table_size (replica->stamps);
+}
+
+void
+nf_replica_stamp_gone (NfReplica *replica, NfFid fid, guint64 seq)
+{
+  NfStamp *stamp = nf_replica_stamp_edit (replica, fid);
+
+  if (stamp->gone == 0 && seq > 0)
+    replica->stamps_gone++;
+  stamp->gone = MAX (stamp->gone, seq);
+}
+
+void
+nf_replica_forget_stamps (NfReplica *replica)
+{
+  g_hash_table_remove_all (replica->stamps);
+  replica->stamps_gone = replica->stamps_swept = 0;
+  replica->swept_seq = 0;
 }
 
 /* ---- leaving out ---- */

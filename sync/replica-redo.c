@@ -58,6 +58,8 @@ put_stamps (NfReplica *replica, gboolean gone_only, NfBuf *buf)
   guint n = 0;
 
   nf_buf_clear (buf);
+  if (gone_only && replica->stamps_gone == 0)
+    return TRUE;
   g_hash_table_iter_init (&iter, replica->stamps);
   while (g_hash_table_iter_next (&iter, &key, &value))
     {
@@ -79,13 +81,14 @@ read_stamps (NfReplica *replica, NfReader *reader)
 {
   while (nf_reader_left (reader) >= 7 * 8)
     {
-      NfStamp *stamp = nf_replica_stamp_edit (replica, nf_reader_u64 (reader));
+      NfFid fid = nf_reader_u64 (reader);
+      NfStamp *stamp = nf_replica_stamp_edit (replica, fid);
       stamp->names = nf_reader_u64 (reader);
       stamp->attr = nf_reader_u64 (reader);
       stamp->data = nf_reader_u64 (reader);
       stamp->placed = nf_reader_u64 (reader);
       stamp->times = nf_reader_u64 (reader);
-      stamp->gone = nf_reader_u64 (reader);
+      nf_replica_stamp_gone (replica, fid, nf_reader_u64 (reader));
     }
 }
 
