@@ -234,6 +234,12 @@ nf_intents_note (NfIntents *intents, NfFid fid)
   return err;
 }
 
+gboolean
+nf_intents_concern (const struct stat *st)
+{
+  return st->st_size > 0 && st->st_blocks > 0;
+}
+
 /* ---- checkpoints ---- */
 
 void

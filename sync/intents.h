@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include <sys/stat.h>
+
 #include "sync/index.h"
 
 /* Which files have been written over since the last durable checkpoint. See intents.c. Thread: any; one lock inside, under
@@ -16,6 +18,10 @@ void nf_intents_free (NfIntents *intents);
 /* Content of FID that is on the disk is going to be changed in its place: that is on the disk when this returns. Cheap if it
  * was noted since the last checkpoint, or the file is newer than that. 0 or -errno. */
 int nf_intents_note (NfIntents *intents, NfFid fid);
+
+/* Has the file that ST is of anything on the disk that could change without its times? Where it is all hole, blocks come,
+ * and they are on the disk together with its times or not at all. */
+gboolean nf_intents_concern (const struct stat *st);
 
 /* A checkpoint begins: what is written from now on, TIME by the filesystem's clock (ns), isn't its. */
 void nf_intents_begin (NfIntents *intents, gint64 time);

@@ -146,7 +146,7 @@ write_content (NfReplica *replica, NfFid fid, int fd, NfSlice data)
 
   if (err == 0 && fstat (fd, &st) != 0)
     err = -errno;
-  if (err == 0 && st.st_size > 0)
+  if (err == 0 && nf_intents_concern (&st))
     err = nf_intents_note (replica->share->intents, fid);
   if (err == 0)
     err = nf_dirty_whole (replica->share, fid); /* until it is whole */

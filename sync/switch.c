@@ -255,8 +255,8 @@ mark_half_done (Switch *sw)
 static int
 switch_in_place (Switch *sw)
 {
-  int err
-      = sw->st.st_size > 0 ? nf_intents_note (sw->replica->share->intents, sw->transfer->fid) : 0;
+  NfIntents *intents = sw->replica->share->intents;
+  int err = nf_intents_concern (&sw->st) ? nf_intents_note (intents, sw->transfer->fid) : 0;
 
   if (err == 0)
     err = mark_half_done (sw);

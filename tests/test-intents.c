@@ -145,6 +145,20 @@ Test (intents, a_file_born_under_a_clock_that_ran_ahead_is_noted)
   cr_assert (is_noted (100));
 }
 
+Test (intents, a_file_that_is_all_hole_needs_no_note)
+{
+  int fd = openat (dir_fd, "file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  struct stat st;
+
+  cr_assert_eq (ftruncate (fd, 100000), 0);
+  cr_assert_eq (fstat (fd, &st), 0);
+  cr_assert_not (nf_intents_concern (&st));
+  cr_assert_eq (pwrite (fd, "x", 1, 50000), 1);
+  cr_assert_eq (fstat (fd, &st), 0);
+  cr_assert (nf_intents_concern (&st));
+  close (fd);
+}
+
 Test (intents, while_held_nothing_is_forgotten)
 {
   cr_assert_eq (nf_intents_note (intents, 5), 0);
