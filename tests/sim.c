@@ -627,3 +627,26 @@ nf_sim_open_file (NfSimSite *site, NfFid fid, int flags, gboolean created)
     g_error ("an open at %s is never answered", site->name);
   return file;
 }
+
+void
+nf_sim_pair_begin (NfSimPair *pair)
+{
+  static const char *const others[2][2] = { { "b", NULL }, { "a", NULL } };
+
+  pair->sim = nf_sim_new (1);
+  for (guint i = 0; i < 2; i++)
+    pair->dirs[i] = nf_sim_make_dir ();
+  pair->primary = nf_sim_site (pair->sim, "a");
+  pair->replica = nf_sim_site (pair->sim, "b");
+  if (!nf_sim_open (pair->primary, NF_ROLE_PRIMARY, pair->dirs[0], "a", others[0], NULL)
+      || !nf_sim_open (pair->replica, NF_ROLE_REPLICA, pair->dirs[1], "a", others[1], NULL))
+    g_error ("a new site can't be opened");
+}
+
+void
+nf_sim_pair_end (NfSimPair *pair)
+{
+  nf_sim_free (pair->sim);
+  for (guint i = 0; i < 2; i++)
+    nf_sim_remove_dir (pair->dirs[i]);
+}

@@ -69,6 +69,19 @@ NfMsg nf_sim_msg (NfMsgType type);
 /* Opens FID as the mount does, and runs until that has succeeded. */
 NfFile *nf_sim_open_file (NfSimSite *site, NfFid fid, int flags, gboolean created);
 
+/* Two sites, not connected yet: "a" has the primary, "b" a replica. */
+typedef struct
+{
+  NfSim *sim;
+  char *dirs[2];
+  NfSimSite *primary;
+  NfSimSite *replica;
+} NfSimPair;
+
+void nf_sim_pair_begin (NfSimPair *pair);
+/* Handles are closed by then. */
+void nf_sim_pair_end (NfSimPair *pair);
+
 /* A new directory for a test; removed by nf_sim_remove_dir(). */
 char *nf_sim_make_dir (void);
 void nf_sim_remove_dir (char *dir);

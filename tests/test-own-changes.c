@@ -13,10 +13,7 @@
 
 typedef struct
 {
-  NfSim *sim;
-  char *dirs[2];
-  NfSimSite *primary;
-  NfSimSite *replica;
+  NfSimPair pair;
   NfFid from;
   NfFid fid;
 } World;
@@ -50,7 +47,7 @@ create (World *world, NfSimSite *site, const char *name)
   cr_assert_eq (nf_sim_call (site, &call, &answer), 0);
   NfFid fid = answer.answer.attr.fid;
   nf_msg_clear (&answer);
-  nf_sim_run (world->sim, 1000);
+  nf_sim_run (world->pair.sim, 1000);
   return fid;
 }
 
@@ -62,38 +59,28 @@ write_at (World *world, NfSimSite *site, NfFid fid, const char *text)
   call.write.fid = fid;
   call.write.data = nf_slice_str (text);
   cr_assert_eq (nf_sim_call (site, &call, NULL), 0);
-  nf_sim_run (world->sim, 1000);
+  nf_sim_run (world->pair.sim, 1000);
 }
 
 /* "from" with content, and "to", which the replica's site has made. Messages take their time. */
 static void
 begin (World *world)
 {
-  static const char *const names[2][2] = { { "b", NULL }, { "a", NULL } };
-
-  world->sim = nf_sim_new (1);
-  for (guint i = 0; i < 2; i++)
-    world->dirs[i] = nf_sim_make_dir ();
-  world->primary = nf_sim_site (world->sim, "a");
-  world->replica = nf_sim_site (world->sim, "b");
-  cr_assert (nf_sim_open (world->primary, NF_ROLE_PRIMARY, world->dirs[0], "a", names[0], NULL));
-  cr_assert (nf_sim_open (world->replica, NF_ROLE_REPLICA, world->dirs[1], "a", names[1], NULL));
+  nf_sim_pair_begin (&world->pair);
   let_through = G_MAXINT;
-  world->replica->host.telling = is_telling;
-  nf_sim_at_points (world->sim, note_applied, NULL);
-  nf_sim_connect (world->sim, "a", "b");
-  nf_sim_delays (world->sim, 20);
-  world->from = create (world, world->primary, "from");
-  write_at (world, world->primary, world->from, "copied");
-  world->fid = create (world, world->replica, "to");
+  world->pair.replica->host.telling = is_telling;
+  nf_sim_at_points (world->pair.sim, note_applied, NULL);
+  nf_sim_connect (world->pair.sim, "a", "b");
+  nf_sim_delays (world->pair.sim, 20);
+  world->from = create (world, world->pair.primary, "from");
+  write_at (world, world->pair.primary, world->from, "copied");
+  world->fid = create (world, world->pair.replica, "to");
 }
 
 static void
 end (World *world)
 {
-  nf_sim_free (world->sim);
-  for (guint i = 0; i < 2; i++)
-    nf_sim_remove_dir (world->dirs[i]);
+  nf_sim_pair_end (&world->pair);
 }
 
 static void
@@ -104,7 +91,7 @@ copy (World *world)
   call.copy.from = world->from;
   call.copy.fid = world->fid;
   call.copy.length = 6;
-  cr_assert_eq (nf_sim_call (world->replica, &call, NULL), 0);
+  cr_assert_eq (nf_sim_call (world->pair.replica, &call, NULL), 0);
 }
 
 typedef struct
@@ -133,7 +120,7 @@ call_file (World *world, NfFile *file, const NfMsg *call)
 
   nf_file_call (file, call, answered, &got, NULL);
   while (!got.done)
-    cr_assert (nf_sim_step (world->sim));
+    cr_assert (nf_sim_step (world->pair.sim));
   cr_assert_eq (got.status, 0);
   return got;
 }
@@ -161,8 +148,8 @@ Test (own_changes, what_is_opened_before_the_bytes_are_there_reads_them)
 
   begin (&world);
   copy (&world);
-  NfFile *file = nf_sim_open_file (world.replica, world.fid, O_RDONLY, FALSE);
-  nf_sim_run (world.sim, 1000);
+  NfFile *file = nf_sim_open_file (world.pair.replica, world.fid, O_RDONLY, FALSE);
+  nf_sim_run (world.pair.sim, 1000);
   expect_text (&world, file, "copied");
   nf_file_close (file);
   end (&world);
@@ -173,10 +160,10 @@ Test (own_changes, what_was_open_before_reads_them)
   World world = { 0 };
 
   begin (&world);
-  NfFile *file = nf_sim_open_file (world.replica, world.fid, O_RDONLY, FALSE);
+  NfFile *file = nf_sim_open_file (world.pair.replica, world.fid, O_RDONLY, FALSE);
   copy (&world);
   expect_text (&world, file, "copied");
-  nf_sim_run (world.sim, 1000);
+  nf_sim_run (world.pair.sim, 1000);
   expect_text (&world, file, "copied");
   nf_file_close (file);
   end (&world);
@@ -188,7 +175,7 @@ Test (own_changes, attributes_set_afterwards_come_with_the_new_size)
   NfMsg call = nf_sim_msg (NF_MSG_SETATTR);
 
   begin (&world);
-  NfFile *file = nf_sim_open_file (world.replica, world.fid, O_WRONLY, TRUE);
+  NfFile *file = nf_sim_open_file (world.pair.replica, world.fid, O_WRONLY, TRUE);
   copy (&world);
   call.setattr.fid = world.fid;
   call.setattr.mask = NF_SET_MODE;
@@ -205,15 +192,15 @@ Test (own_changes, what_another_site_copies_is_for_those_who_open_it_then)
   NfMsg call = nf_sim_msg (NF_MSG_COPY);
 
   begin (&world);
-  write_at (&world, world.primary, world.fid, "before");
-  NfFile *file = nf_sim_open_file (world.replica, world.fid, O_RDONLY, FALSE);
+  write_at (&world, world.pair.primary, world.fid, "before");
+  NfFile *file = nf_sim_open_file (world.pair.replica, world.fid, O_RDONLY, FALSE);
   call.copy.from = world.from;
   call.copy.fid = world.fid;
   call.copy.length = 6;
-  cr_assert_eq (nf_sim_call (world.primary, &call, NULL), 0);
-  nf_sim_run (world.sim, 1000);
+  cr_assert_eq (nf_sim_call (world.pair.primary, &call, NULL), 0);
+  nf_sim_run (world.pair.sim, 1000);
   expect_text (&world, file, "before");
-  NfFile *later = nf_sim_open_file (world.replica, world.fid, O_RDONLY, FALSE);
+  NfFile *later = nf_sim_open_file (world.pair.replica, world.fid, O_RDONLY, FALSE);
   expect_text (&world, later, "copied");
   nf_file_close (file);
   nf_file_close (later);
@@ -237,7 +224,7 @@ expect_mode (World *world, guint32 mode)
   NfMsg call = nf_sim_msg (NF_MSG_GETATTR), answer;
 
   call.getattr.fid = world->fid;
-  cr_assert_eq (nf_sim_call (world->replica, &call, &answer), 0);
+  cr_assert_eq (nf_sim_call (world->pair.replica, &call, &answer), 0);
   cr_assert_eq (answer.answer.attr.mode & 07777, mode, "%o", answer.answer.attr.mode);
   nf_msg_clear (&answer);
 }
@@ -250,14 +237,14 @@ Test (own_changes, two_changes_with_a_look_in_between_are_seen_until_both_are_he
   begin (&world);
   let_through = 0;
   NfMsg call = mode_of (&world, 0640);
-  cr_assert_eq (nf_sim_call (world.replica, &call, NULL), 0);
+  cr_assert_eq (nf_sim_call (world.pair.replica, &call, NULL), 0);
   expect_mode (&world, 0640);
   call = mode_of (&world, 0604);
-  cr_assert_eq (nf_sim_call (world.replica, &call, NULL), 0);
+  cr_assert_eq (nf_sim_call (world.pair.replica, &call, NULL), 0);
   /* The first of them only. */
   let_through = 1;
-  nf_share_told (world.replica->share);
-  nf_sim_run (world.sim, 1000);
+  nf_share_told (world.pair.replica->share);
+  nf_sim_run (world.pair.sim, 1000);
   cr_assert_eq (let_through, 0);
   expect_mode (&world, 0604);
   end (&world);
@@ -273,8 +260,8 @@ begin_linked (World *world)
   call.link.fid = world->fid;
   call.link.parent = NF_FID_ROOT;
   call.link.name = nf_slice_str ("other");
-  cr_assert_eq (nf_sim_call (world->replica, &call, NULL), 0);
-  nf_sim_run (world->sim, 1000);
+  cr_assert_eq (nf_sim_call (world->pair.replica, &call, NULL), 0);
+  nf_sim_run (world->pair.sim, 1000);
   let_through = 0;
 }
 
@@ -284,7 +271,7 @@ expect_links (World *world, guint32 links)
   NfMsg call = nf_sim_msg (NF_MSG_GETATTR), answer;
 
   call.getattr.fid = world->fid;
-  cr_assert_eq (nf_sim_call (world->replica, &call, &answer), 0);
+  cr_assert_eq (nf_sim_call (world->pair.replica, &call, &answer), 0);
   cr_assert_eq (answer.answer.attr.nlink, links);
   nf_msg_clear (&answer);
 }
@@ -298,7 +285,7 @@ Test (own_changes, a_removed_name_counts_no_more)
   expect_links (&world, 2);
   call.unlink.parent = NF_FID_ROOT;
   call.unlink.name = nf_slice_str ("other");
-  cr_assert_eq (nf_sim_call (world.replica, &call, NULL), 0);
+  cr_assert_eq (nf_sim_call (world.pair.replica, &call, NULL), 0);
   expect_links (&world, 1);
   end (&world);
 }
@@ -313,7 +300,7 @@ Test (own_changes, a_name_given_to_another_counts_no_more)
   call.rename.name = nf_slice_str ("from");
   call.rename.newparent = NF_FID_ROOT;
   call.rename.newname = nf_slice_str ("other");
-  cr_assert_eq (nf_sim_call (world.replica, &call, NULL), 0);
+  cr_assert_eq (nf_sim_call (world.pair.replica, &call, NULL), 0);
   expect_links (&world, 1);
   end (&world);
 }
@@ -336,10 +323,10 @@ Test (own_changes, a_time_that_was_not_taken_is_not_shown_either)
   World world;
 
   begin (&world);
-  world.replica->clock_step_ns = 10 * G_GINT64_CONSTANT (1000000000);
+  world.pair.replica->clock_step_ns = 10 * G_GINT64_CONSTANT (1000000000);
   let_through = 0;
-  write_at (&world, world.replica, world.fid, "late");
-  cr_assert_eq (mtime_at (world.replica, world.fid), mtime_at (world.primary, world.fid));
+  write_at (&world, world.pair.replica, world.fid, "late");
+  cr_assert_eq (mtime_at (world.pair.replica, world.fid), mtime_at (world.pair.primary, world.fid));
   end (&world);
 }
 
@@ -350,19 +337,19 @@ Test (own_changes, who_reads_a_file_keeps_all_of_it_when_its_name_goes)
   NfMsg call = nf_sim_msg (NF_MSG_UNLINK);
 
   begin (&world);
-  NfFile *reader = nf_sim_open_file (world.replica, world.fid, O_RDONLY, FALSE);
+  NfFile *reader = nf_sim_open_file (world.pair.replica, world.fid, O_RDONLY, FALSE);
   let_through = 0;
   copy (&world);
   call.unlink.parent = NF_FID_ROOT;
   call.unlink.name = nf_slice_str ("to");
-  cr_assert_eq (nf_sim_call (world.replica, &call, NULL), 0);
+  cr_assert_eq (nf_sim_call (world.pair.replica, &call, NULL), 0);
   call = nf_sim_msg (NF_MSG_GETATTR);
   call.getattr.fid = world.fid;
   cr_assert_eq (call_file (&world, reader, &call).size, 6);
   expect_text (&world, reader, "copied");
   let_through = G_MAXINT;
-  nf_share_told (world.replica->share);
-  nf_sim_run (world.sim, 1000);
+  nf_share_told (world.pair.replica->share);
+  nf_sim_run (world.pair.sim, 1000);
   cr_assert_eq (call_file (&world, reader, &call).size, 6);
   expect_text (&world, reader, "copied");
   nf_file_close (reader);

@@ -15,10 +15,7 @@
 
 typedef struct
 {
-  NfSim *sim;
-  char *dirs[2];
-  NfSimSite *primary;
-  NfSimSite *replica;
+  NfSimPair pair;
   NfFid fid;
   NfFile *reader;
   NfFile *writer;
@@ -37,7 +34,7 @@ static void
 open_gate (World *world)
 {
   gated = FALSE;
-  nf_share_told (world->replica->share);
+  nf_share_told (world->pair.replica->share);
 }
 
 static NfMsg
@@ -55,9 +52,9 @@ write_of (World *world, guint64 offset, const char *text)
 static void
 set_clock (World *world, gint64 ahead_ns)
 {
-  NfHost *host = &world->replica->host;
+  NfHost *host = &world->pair.replica->host;
 
-  world->replica->clock_step_ns
+  world->pair.replica->clock_step_ns
       += g_get_real_time () * 1000 + ahead_ns - host->realtime_ns (host->data);
 }
 
@@ -65,30 +62,23 @@ set_clock (World *world, gint64 ahead_ns)
 static void
 begin (World *world)
 {
-  static const char *const names[2][2] = { { "b", NULL }, { "a", NULL } };
   NfMsg call = nf_sim_msg (NF_MSG_CREATE), answer;
 
   gated = FALSE;
-  world->sim = nf_sim_new (1);
-  for (guint i = 0; i < 2; i++)
-    world->dirs[i] = nf_sim_make_dir ();
-  world->primary = nf_sim_site (world->sim, "a");
-  world->replica = nf_sim_site (world->sim, "b");
-  cr_assert (nf_sim_open (world->primary, NF_ROLE_PRIMARY, world->dirs[0], "a", names[0], NULL));
-  cr_assert (nf_sim_open (world->replica, NF_ROLE_REPLICA, world->dirs[1], "a", names[1], NULL));
-  world->replica->host.telling = is_telling;
-  nf_sim_connect (world->sim, "a", "b");
+  nf_sim_pair_begin (&world->pair);
+  world->pair.replica->host.telling = is_telling;
+  nf_sim_connect (world->pair.sim, "a", "b");
   call.create.parent = NF_FID_ROOT;
   call.create.name = nf_slice_str ("file");
   call.create.mode = 0644;
-  cr_assert_eq (nf_sim_call (world->primary, &call, &answer), 0);
+  cr_assert_eq (nf_sim_call (world->pair.primary, &call, &answer), 0);
   world->fid = answer.answer.attr.fid;
   nf_msg_clear (&answer);
   call = write_of (world, 0, "before");
-  cr_assert_eq (nf_sim_call (world->primary, &call, NULL), 0);
-  nf_sim_run (world->sim, 5000);
+  cr_assert_eq (nf_sim_call (world->pair.primary, &call, NULL), 0);
+  nf_sim_run (world->pair.sim, 5000);
   set_clock (world, YEAR_NS); /* the file was changed long ago then */
-  world->reader = nf_sim_open_file (world->replica, world->fid, O_RDONLY, FALSE);
+  world->reader = nf_sim_open_file (world->pair.replica, world->fid, O_RDONLY, FALSE);
 }
 
 static void
@@ -97,9 +87,7 @@ end (World *world)
   nf_file_close (world->reader);
   if (world->writer)
     nf_file_close (world->writer);
-  nf_sim_free (world->sim);
-  for (guint i = 0; i < 2; i++)
-    nf_sim_remove_dir (world->dirs[i]);
+  nf_sim_pair_end (&world->pair);
 }
 
 static gboolean
@@ -128,8 +116,9 @@ begin_write (World *world, const char *text, guint32 flags, int *ret_status)
 
   call.write.flags = flags;
   *ret_status = UNDER_WAY;
-  world->writer = world->writer ? world->writer
-                                : nf_sim_open_file (world->replica, world->fid, O_WRONLY, FALSE);
+  world->writer = world->writer
+                      ? world->writer
+                      : nf_sim_open_file (world->pair.replica, world->fid, O_WRONLY, FALSE);
   nf_file_call (world->writer, &call, answered, ret_status, &id);
   return id;
 }
@@ -155,11 +144,11 @@ Test (passed, a_write_is_answered_when_it_is_in_the_file)
   cr_assert (fd >= 0 && has (fd, "before"));
   gated = TRUE; /* its op comes, and isn't applied */
   (void)begin_write (&world, "after", 0, &status);
-  nf_sim_run (world.sim, 5000);
+  nf_sim_run (world.pair.sim, 5000);
   cr_assert_eq (status, UNDER_WAY);
   cr_assert (has (fd, "before"));
   open_gate (&world);
-  nf_sim_run (world.sim, 1000);
+  nf_sim_run (world.pair.sim, 1000);
   cr_assert_eq (status, 0);
   cr_assert (has (fd, "after"));
   end (&world);
@@ -174,7 +163,7 @@ Test (passed, no_write_waits_longer_than_a_call_may)
   cr_assert (nf_file_pass (world.reader, TRUE) >= 0);
   gated = TRUE;
   (void)begin_write (&world, "after", 0, &status);
-  nf_sim_run (world.sim, 12000);
+  nf_sim_run (world.pair.sim, 12000);
   cr_assert_eq (status, 0);
   end (&world);
 }
@@ -188,9 +177,9 @@ Test (passed, an_interrupted_writer_does_not_wait)
   cr_assert (nf_file_pass (world.reader, TRUE) >= 0);
   gated = TRUE;
   guint64 id = begin_write (&world, "after", 0, &status);
-  nf_sim_run (world.sim, 2000);
+  nf_sim_run (world.pair.sim, 2000);
   cr_assert_eq (status, UNDER_WAY);
-  nf_share_cancel (world.replica->share, id);
+  nf_share_cancel (world.pair.replica->share, id);
   cr_assert_eq (status, 0); /* it was carried out */
   end (&world);
 }
@@ -218,15 +207,15 @@ Test (passed, a_share_that_is_closed_answers_who_waits)
   cr_assert (nf_file_pass (world.reader, TRUE) >= 0);
   gated = TRUE;
   (void)begin_write (&world, "after", 0, &status);
-  nf_sim_run (world.sim, 2000);
+  nf_sim_run (world.pair.sim, 2000);
   cr_assert_eq (status, UNDER_WAY);
   nf_file_close (world.writer);
   nf_file_close (world.reader);
-  nf_sim_close (world.replica);
+  nf_sim_close (world.pair.replica);
   cr_assert_eq (status, 0);
-  nf_sim_free (world.sim);
+  nf_sim_free (world.pair.sim);
   for (guint i = 0; i < 2; i++)
-    nf_sim_remove_dir (world.dirs[i]);
+    nf_sim_remove_dir (world.pair.dirs[i]);
 }
 
 Test (passed, what_lies_over_the_file_or_is_written_is_read_through_us)
@@ -235,13 +224,13 @@ Test (passed, what_lies_over_the_file_or_is_written_is_read_through_us)
   int status;
 
   begin (&world);
-  nf_sim_cut (world.sim, "a", "b");
-  nf_sim_run (world.sim, 100);
+  nf_sim_cut (world.pair.sim, "a", "b");
+  nf_sim_run (world.pair.sim, 100);
   (void)begin_write (&world, "after", 0, &status);
   cr_assert_eq (nf_file_pass (world.reader, TRUE), -1);
   cr_assert_eq (nf_file_pass (world.reader, FALSE), -1);
-  nf_sim_connect (world.sim, "a", "b");
-  nf_sim_run (world.sim, 5000);
+  nf_sim_connect (world.pair.sim, "a", "b");
+  nf_sim_run (world.pair.sim, 5000);
   cr_assert_eq (nf_file_pass (world.reader, TRUE), -1); /* there is still the writer */
   cr_assert (nf_file_pass (world.reader, FALSE) >= 0);
   nf_file_unpass (world.reader);
