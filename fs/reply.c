@@ -37,7 +37,7 @@ nf_reply_stat (NfMount *mount, const NfVolume *volume, const NfAttr *attr, struc
   ret_st->st_blocks = (blkcnt_t)attr->blocks;
   ret_st->st_atim = nf_time_spec (attr->atime);
   ret_st->st_mtim = nf_time_spec (attr->mtime);
-  ret_st->st_ctim = nf_time_spec (nf_time_shown (attr->mtime, attr->ctime));
+  ret_st->st_ctim = nf_time_spec (attr->ctime);
 }
 
 gdouble

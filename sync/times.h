@@ -9,17 +9,6 @@
 
 #define NF_TIME_SECOND G_GINT64_CONSTANT (1000000000)
 
-/* A disk's mtime and ctime are one after a write. Here an op's time is set as mtime, the same at all sites, and by that the
- * disk sets ctime, as much later as a small op takes. Nobody can do anything else to the object that soon. */
-#define NF_TIME_LATER (30 * G_GINT64_CONSTANT (1000))
-
-/* The ctime to be shown with MTIME. */
-static inline gint64
-nf_time_shown (gint64 mtime, gint64 ctime)
-{
-  return ctime > mtime && (guint64)ctime - (guint64)mtime <= NF_TIME_LATER ? mtime : ctime;
-}
-
 static inline gint64
 nf_time_ns (struct timespec time)
 {

@@ -155,10 +155,6 @@ unit_tests += tests/test-lock-table
 tests_test_lock_table_SOURCES = tests/test-lock-table.c
 tests_test_lock_table_LDADD = $(SYNC_UNIT)
 
-unit_tests += tests/test-times
-tests_test_times_SOURCES = tests/test-times.c
-tests_test_times_LDADD = $(SYNC_UNIT)
-
 unit_tests += tests/test-linger
 tests_test_linger_SOURCES = tests/test-linger.c $(SIM)
 tests_test_linger_LDADD = $(SYNC_UNIT)
