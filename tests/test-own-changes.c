@@ -110,7 +110,9 @@ answered (gpointer data, int status, const NfMsg *answer)
   got->done = TRUE;
   got->status = status;
   got->size = answer->answer.attr.size;
-  memcpy (got->text, answer->answer.data.data, MIN (answer->answer.data.len, sizeof got->text - 1));
+  if (answer->answer.data.len > 0)
+    memcpy (got->text, answer->answer.data.data,
+            MIN (answer->answer.data.len, sizeof got->text - 1));
 }
 
 static Answered
