@@ -201,7 +201,7 @@ reply_copy (NfRequest *request, int status, const NfMsg *answer)
 {
   if (status == 0)
     request->size = answer->answer.value;
-  /* The source was opened for reading only, here, and has lost its name since: the primary doesn't have it any more. */
+  /* The source is open here for reading only, and another site has taken its name: the primary doesn't have it any more. */
   if (status == -ESTALE)
     status = -EXDEV; /* whereupon the kernel copies itself */
   reply_synced (request, status, NULL);

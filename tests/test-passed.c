@@ -213,9 +213,7 @@ Test (passed, a_share_that_is_closed_answers_who_waits)
   nf_file_close (world.reader);
   nf_sim_close (world.pair.replica);
   cr_assert_eq (status, 0);
-  nf_sim_free (world.pair.sim);
-  for (guint i = 0; i < 2; i++)
-    nf_sim_remove_dir (world.pair.dirs[i]);
+  nf_sim_pair_end (&world.pair);
 }
 
 Test (passed, what_lies_over_the_file_or_is_written_is_read_through_us)
