@@ -23,6 +23,9 @@
 static void
 fill_range (NfMsg *call, guint64 owner, const struct flock *range)
 {
+  /* Who is told of as the holder. The request itself names the thread. */
+  if (range->l_pid != 0)
+    call->head.pid = (guint32)range->l_pid;
   call->lock.kind = NF_LOCK_RANGE;
   call->lock.owner = owner;
   call->lock.type = range->l_type == F_RDLCK   ? NF_LOCK_READ

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -316,6 +317,73 @@ call_otherlock (NfPosix *posix, char **args, GString *note)
   return errno == 0 ? 0 : -1;
 }
 
+/* What a thread locks with: which of a process' threads does it is of no interest to anybody. */
+typedef struct
+{
+  int fd;
+  struct flock lock;
+  int err;
+} ThreadLock;
+
+static void *
+lock_by_thread (void *data)
+{
+  ThreadLock *thread = data;
+
+  thread->err = fcntl (thread->fd, F_SETLK, &thread->lock) == 0 ? 0 : errno;
+  return NULL;
+}
+
+/* threadlock FD TYPE START LENGTH: as lock, by another thread of this process. */
+static long
+call_threadlock (NfPosix *posix, char **args, GString *note)
+{
+  ThreadLock call = { .fd = nf_posix_fd (posix, args[0]),
+                      .lock = { .l_type = (short)nf_posix_flags (args[1]),
+                                .l_start = nf_posix_number (args[2]),
+                                .l_len = nf_posix_number (args[3]) } };
+  pthread_t thread;
+
+  (void)note;
+  if (pthread_create (&thread, NULL, lock_by_thread, &call) != 0)
+    return -1;
+  pthread_join (thread, NULL);
+  errno = call.err;
+  return call.err == 0 ? 0 : -1;
+}
+
+/* holder FD TYPE START LENGTH: another process asks who keeps it from that. */
+static long
+call_holder (NfPosix *posix, char **args, GString *note)
+{
+  const pid_t self = getpid ();
+  int status, out[2];
+  struct flock lock = { .l_type = (short)nf_posix_flags (args[1]),
+                        .l_start = nf_posix_number (args[2]),
+                        .l_len = nf_posix_number (args[3]) };
+
+  if (pipe (out) != 0)
+    return -1;
+  pid_t pid = fork ();
+  if (pid == 0)
+    {
+      int err = fcntl (nf_posix_fd (posix, args[0]), F_GETLK, &lock) == 0 ? 0 : errno;
+      _exit (write (out[1], &lock, sizeof lock) == sizeof lock ? err : EIO);
+    }
+  gboolean told = pid > 0 && waitpid (pid, &status, 0) == pid
+                  && read (out[0], &lock, sizeof lock) == sizeof lock;
+  (void)close (out[0]);
+  (void)close (out[1]);
+  if (!told)
+    return -1;
+  errno = WEXITSTATUS (status);
+  if (errno == 0)
+    g_string_append_printf (note, " type %d, %lld and %lld, %s", lock.l_type,
+                            (long long)lock.l_start, (long long)lock.l_len,
+                            lock.l_pid == self ? "this process" : "another");
+  return errno == 0 ? 0 : -1;
+}
+
 const NfPosixCall nf_posix_file_calls[] = {
   { "open", 3, call_open },
   { "close", 1, call_close },
@@ -336,5 +404,7 @@ const NfPosixCall nf_posix_file_calls[] = {
   { "flock", 2, call_flock },
   { "lock", 4, call_lock },
   { "otherlock", 4, call_otherlock },
+  { "threadlock", 4, call_threadlock },
+  { "holder", 4, call_holder },
   { NULL },
 };
