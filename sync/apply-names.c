@@ -15,6 +15,7 @@
 typedef struct
 {
   NfShare *share;
+  NfAtHand *hand;
   const NfRecord *record;
   guint flags;
   NfFid touched[4]; /* objects that had or have one of the names */
@@ -75,16 +76,27 @@ make_room (NfShare *share, const NfAttr *attr)
   return err != 0 ? err : nf_index_set_suspect (share->index, attr->fid, NF_SUSPECT_DATA, 0);
 }
 
+/* What the op makes, at its first name. */
 static int
-stage_created (Names *names)
+create (Names *names)
 {
   const NfRecord *record = names->record;
+  const NfNameIs *name = &record->names[0];
+  NfTree *tree = names->share->tree;
   NfAttr attr = record->attr;
+  NfTreeMade made;
 
-  attr.fid = record->names[0].fid;
-  int err = nf_tree_stage (names->share->tree, &attr, record->target);
-  if (err == 0 && S_ISREG (attr.mode) && attr.size > 0)
-    err = make_room (names->share, &attr);
+  attr.fid = name->fid;
+  if (S_ISREG (attr.mode) && attr.size > 0)
+    {
+      int err = nf_tree_stage (tree, &attr, record->target);
+      if (err == 0)
+        err = make_room (names->share, &attr);
+      return err != 0 ? err : nf_apply_place (names->share, attr.fid, name->parent, name->name);
+    }
+  int err = nf_tree_create (tree, &attr, record->target, name->parent, name->name, &made);
+  if (err == 0 && made.fd >= 0)
+    nf_at_hand_take (names->hand, attr.fid, made.ident, made.fd);
   return err;
 }
 
@@ -114,16 +126,6 @@ stage_placeholder (Names *names, const NfNameIs *name)
     return nf_index_set_suspect (share->index, name->parent, NF_SUSPECT_NAMES, 0);
   int err = nf_tree_stage (share->tree, &attr, NF_SLICE_NONE);
   return err != 0 ? err : nf_index_set_suspect (share->index, name->fid, suspect, 0);
-}
-
-static int
-ensure_here (Names *names, guint i)
-{
-  const NfNameIs *name = &names->record->names[i];
-
-  if (nf_apply_here (names->share, name->fid))
-    return 0;
-  return names->record->creates && i == 0 ? stage_created (names) : stage_placeholder (names, name);
 }
 
 int
@@ -170,7 +172,13 @@ set_name (Names *names, guint i)
     return is == NF_FID_NONE ? 0 : nf_apply_confirm (names->share, is, name->parent, name->name);
   if (name->fid == NF_FID_NONE)
     return nf_tree_unplace (names->share->tree, name->parent, name->name);
-  err = ensure_here (names, i);
+  gboolean here = nf_apply_here (names->share, name->fid);
+  if (!here && names->record->creates && i == 0)
+    {
+      touch (names, name->fid);
+      return create (names);
+    }
+  err = here ? 0 : stage_placeholder (names, name);
   if (err != 0 || !nf_apply_here (names->share, name->fid))
     return err;
   touch (names, name->fid);
@@ -308,9 +316,9 @@ invalidate (Names *names, const GArray *lost, guint first_lost)
 }
 
 int
-nf_apply_names (NfShare *share, const NfRecord *record, guint flags, GArray *lost)
+nf_apply_names (NfShare *share, NfAtHand *hand, const NfRecord *record, guint flags, GArray *lost)
 {
-  Names names = { .share = share, .record = record, .flags = flags };
+  Names names = { .share = share, .hand = hand, .record = record, .flags = flags };
   guint first_lost = lost->len;
   int err = nf_index_begin (share->index);
 

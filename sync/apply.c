@@ -14,16 +14,24 @@
 /* One record on the tree. Ops are assignments, so that each function here asks what is, and changes it to what the
  * record says, whether the tree is older or newer than the op: a redo goes over ops that were applied already. */
 
+/* No system has smaller pages. */
+#define PAGE_BYTES 4096
 /* Zeros are written in pieces of this size where the filesystem can't punch. */
 #define ZEROS_SIZE (64 * 1024)
+
+static void
+tell (NfShare *share, const NfInval *inval)
+{
+  if (share->host->invalidate)
+    share->host->invalidate (share->host->data, share, inval);
+}
 
 void
 nf_apply_invalidate (NfShare *share, NfInvalKind kind, NfFid fid, guint64 offset, guint64 length)
 {
-  NfInval inval = { .kind = kind, .fid = fid, .offset = offset, .length = length };
+  const NfInval inval = { .kind = kind, .fid = fid, .offset = offset, .length = length };
 
-  if (share->host->invalidate)
-    share->host->invalidate (share->host->data, share, &inval);
+  tell (share, &inval);
 }
 
 void
@@ -35,17 +43,15 @@ nf_apply_invalidate_content (NfShare *share, NfFid fid, int fd, guint64 offset, 
   /* Without the last byte the kernel finds out a little later how long the file is: see fs/inval-tell.c. */
   if (fstat (fd, &st) == 0 && st.st_size > 0 && pread (fd, &inval.last, 1, st.st_size - 1) == 1)
     inval.end = (guint64)st.st_size;
-  if (share->host->invalidate)
-    share->host->invalidate (share->host->data, share, &inval);
+  tell (share, &inval);
 }
 
 void
 nf_apply_invalidate_name (NfShare *share, NfFid parent, NfSlice name)
 {
-  NfInval inval = { .kind = NF_INVAL_NAME, .parent = parent, .name = name };
+  const NfInval inval = { .kind = NF_INVAL_NAME, .parent = parent, .name = name };
 
-  if (share->host->invalidate)
-    share->host->invalidate (share->host->data, share, &inval);
+  tell (share, &inval);
 }
 
 gboolean
@@ -156,52 +162,108 @@ mtime_of (const struct stat *st)
   return nf_time_ns (st->st_mtim);
 }
 
+/* A descriptor of file OBJECT that stays HAND's. */
 static int
-apply_data (NfShare *share, const NfRecord *record, NfSlice bytes, guint flags)
+open_at_hand (NfShare *share, NfAtHand *hand, const NfObject *object)
 {
-  struct stat st;
+  int fd = nf_at_hand_find (hand, object);
 
-  if (!nf_apply_here (share, record->fid))
-    return 0; /* gone meanwhile, or not here yet: whoever brings it brings the content */
-  int fd = nf_apply_open (share, record->fid);
-  if (fd < 0)
+  if (fd >= 0)
     return fd;
-  int err = fstat (fd, &st) != 0 ? -errno : 0;
-  guint64 before = err == 0 ? (guint64)st.st_size : 0;
-  NfAttr was = { .fid = record->fid, .mtime = err == 0 ? mtime_of (&st) : 0 };
-  if (err == 0 && record->offset < before)
-    err = nf_intents_note (share->intents, record->fid);
-  /* A file grows first, at once, and then gets its bytes, under the lock that readers take: a stat in between must not
-   * see how far the kernel has come with a write that reaches over pages. Who reads past us takes no lock, and would
-   * see zeros: for him the bytes come first. */
-  if (err == 0 && before < record->attr.size && !nf_opens_passed (share->opens, record->fid)
-      && ftruncate (fd, (off_t)record->attr.size) != 0)
-    err = -errno;
+  fd = nf_apply_open (share, object->fid);
+  if (fd >= 0)
+    nf_at_hand_take (hand, object->fid, object->ident, fd);
+  return fd;
+}
+
+/* Does the kernel write these bytes and then say in one step how long the file is? */
+static gboolean
+grows_in_one_step (const NfRecord *record)
+{
+  return record->range == NF_RANGE_DATA && record->length > 0
+         && record->offset + record->length == record->attr.size
+         && record->offset / PAGE_BYTES == (record->attr.size - 1) / PAGE_BYTES;
+}
+
+/* The range, and the size afterwards. The file has BEFORE bytes.
+ *
+ * A file grows first, at once, and then gets its bytes, under the lock that readers take: a stat in between must not see
+ * how far the kernel has come with a write that reaches over pages. Who reads past us takes no lock, and would see zeros:
+ * for him the bytes come first. */
+static int
+put_range (NfShare *share, int fd, const NfRecord *record, NfSlice bytes, guint64 before)
+{
+  guint64 size = before;
+  int err = 0;
+
+  if (before < record->attr.size && !grows_in_one_step (record)
+      && !nf_opens_passed (share->opens, record->fid))
+    {
+      err = ftruncate (fd, (off_t)record->attr.size) != 0 ? -errno : 0;
+      size = record->attr.size;
+    }
   if (err == 0)
     err = nf_apply_range (fd, record->range, record->offset, record->length, bytes);
   if (err != 0 && before < record->attr.size)
     (void)ftruncate (
         fd, (off_t)before); /* no space: it is done again, and until then nothing of it is seen */
-  if (err == 0 && before != record->attr.size && fstat (fd, &st) == 0
-      && (guint64)st.st_size != record->attr.size && ftruncate (fd, (off_t)record->attr.size) != 0)
+  if (err == 0 && record->range == NF_RANGE_DATA)
+    size = MAX (size, record->offset + record->length);
+  if (err == 0 && size != record->attr.size && ftruncate (fd, (off_t)record->attr.size) != 0)
     err = -errno;
+  return err;
+}
+
+/* RECORD has been carried out on a file that had BEFORE bytes. */
+static void
+invalidate_range (NfShare *share, int fd, const NfRecord *record, NfSlice bytes, guint64 before)
+{
+  NfInval inval = {
+    .kind = NF_INVAL_DATA, .fid = record->fid, .offset = record->offset, .length = record->length
+  };
+  gboolean whole = record->range == NF_RANGE_DATA && bytes.len == record->length;
+
+  if (before < record->attr.size && whole && bytes.len > 0
+      && record->offset + record->length == record->attr.size)
+    {
+      inval.last = bytes.data[bytes.len - 1];
+      inval.end = record->attr.size;
+      tell (share, &inval);
+    }
+  else if (before < record->attr.size)
+    nf_apply_invalidate_content (share, record->fid, fd, record->offset, record->length);
+  else if (before != record->attr.size && record->attr.size < record->offset + record->length)
+    nf_apply_invalidate (share, NF_INVAL_DATA, record->fid, 0, 0);
+  else
+    tell (share, &inval);
+}
+
+static int
+apply_data (NfShare *share, NfAtHand *hand, const NfRecord *record, NfSlice bytes, guint flags)
+{
+  NfObject object;
+  struct stat st;
+
+  if (!nf_index_get (share->index, record->fid, &object) || object.ident.ino == 0)
+    return 0; /* gone meanwhile, or not here yet: whoever brings it brings the content */
+  int fd = open_at_hand (share, hand, &object);
+  if (fd < 0)
+    return fd;
+  if (fstat (fd, &st) != 0)
+    return -errno;
+  guint64 before = (guint64)st.st_size;
+  const NfAttr was = { .fid = record->fid, .mtime = mtime_of (&st) };
+  int err = record->offset < before ? nf_intents_note (share->intents, record->fid) : 0;
+  if (err == 0)
+    err = put_range (share, fd, record, bytes, before);
   /* Writing has set it to the present. */
   if (err == 0)
     err = nf_tree_set_attr (share->tree, record->fid, fd, NF_SET_MTIME,
                             flags & NF_APPLY_KEEP_MTIME ? &was : &record->attr);
-  else if (was.mtime != 0)
+  else
     (void)nf_tree_set_attr (share->tree, record->fid, fd, NF_SET_MTIME, &was);
   if (err == 0 && !(flags & NF_APPLY_OWN))
-    {
-      gboolean resized
-          = before != record->attr.size && record->attr.size < record->offset + record->length;
-      if (before < record->attr.size)
-        nf_apply_invalidate_content (share, record->fid, fd, record->offset, record->length);
-      else
-        nf_apply_invalidate (share, NF_INVAL_DATA, record->fid, resized ? 0 : record->offset,
-                             resized ? 0 : record->length);
-    }
-  (void)close (fd);
+    invalidate_range (share, fd, record, bytes, before);
   return err;
 }
 
@@ -226,27 +288,27 @@ apply_size (NfShare *share, int fd, const NfRecord *record)
 }
 
 static int
-apply_attr (NfShare *share, const NfRecord *record, guint flags)
+apply_attr (NfShare *share, NfAtHand *hand, const NfRecord *record, guint flags)
 {
   guint32 mask = record->mask
                  & (NF_SET_MODE | NF_SET_UID | NF_SET_GID | NF_SET_SIZE | NF_SET_ATIME
                     | NF_SET_MTIME | NF_SET_CTIME_ONLY);
-
-  if (mask == 0 || !nf_apply_here (share, record->fid))
-    return 0;
+  NfObject object;
   int err = 0;
+
+  if (mask == 0 || !nf_index_get (share->index, record->fid, &object) || object.ident.ino == 0)
+    return 0;
   if (mask & NF_SET_SIZE)
     {
       /* By our own descriptor: the mode may forbid it to all others. */
-      int fd = nf_apply_open (share, record->fid);
+      int fd = open_at_hand (share, hand, &object);
       if (fd < 0)
         return fd;
       err = apply_size (share, fd, record);
-      (void)close (fd);
     }
   if (err == 0 && (mask & ~(guint32)NF_SET_SIZE))
-    err = nf_tree_set_attr (share->tree, record->fid, -1, mask & ~(guint32)NF_SET_SIZE,
-                            &record->attr);
+    err = nf_tree_set_attr (share->tree, record->fid, nf_at_hand_find (hand, &object),
+                            mask & ~(guint32)NF_SET_SIZE, &record->attr);
   if (err == 0 && !(flags & NF_APPLY_OWN))
     {
       if (mask & NF_SET_SIZE)
@@ -277,18 +339,19 @@ apply_xattr (NfShare *share, const NfRecord *record, guint flags)
 }
 
 static int
-apply_one (NfShare *share, const NfRecord *record, NfSlice data_bytes, guint flags, GArray *lost)
+apply_one (NfShare *share, NfAtHand *hand, const NfRecord *record, NfSlice data_bytes, guint flags,
+           GArray *lost)
 {
   switch (record->kind)
     {
     case NF_OP_NAMES:
-      return nf_apply_names (share, record, flags, lost);
+      return nf_apply_names (share, hand, record, flags, lost);
     case NF_OP_ATTR:
-      return apply_attr (share, record, flags);
+      return apply_attr (share, hand, record, flags);
     case NF_OP_XATTR:
       return apply_xattr (share, record, flags);
     case NF_OP_DATA:
-      return apply_data (share, record, data_bytes, flags);
+      return apply_data (share, hand, record, data_bytes, flags);
     case NF_OP_ABORT:
     case NF_OP_EPOCH:
       return 0;
@@ -297,31 +360,16 @@ apply_one (NfShare *share, const NfRecord *record, NfSlice data_bytes, guint fla
 }
 
 int
-nf_apply_with (NfShare *share, const NfRecord *record, NfSlice data_bytes, guint flags,
-               GArray *lost)
+nf_apply_with (NfShare *share, NfAtHand *hand, const NfRecord *record, NfSlice data_bytes,
+               guint flags, GArray *lost)
 {
   gboolean content = record->kind == NF_OP_DATA || record->kind == NF_OP_ATTR;
   pthread_rwlock_t *lock = content ? nf_share_content_lock (share, record->fid) : NULL;
 
   if (lock)
     pthread_rwlock_wrlock (lock); /* what reaches over pages isn't seen by halves */
-  int err = apply_one (share, record, data_bytes, flags, lost);
+  int err = apply_one (share, hand, record, data_bytes, flags, lost);
   if (lock)
     pthread_rwlock_unlock (lock);
-  return err;
-}
-
-int
-nf_apply_record (NfShare *share, const NfRecord *record, NfSlice data_bytes, gboolean own)
-{
-  g_autoptr (GArray) lost = g_array_new (FALSE, FALSE, sizeof (NfFid));
-  int err = nf_apply_with (share, record, data_bytes, own ? NF_APPLY_OWN : 0, lost);
-
-  for (guint i = 0; i < lost->len; i++)
-    {
-      NfFid fid = g_array_index (lost, NfFid, i);
-      if (!nf_opens_held (share->opens, fid))
-        (void)nf_tree_bury (share->tree, fid); /* what stays in limbo only costs space */
-    }
   return err;
 }

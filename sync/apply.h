@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "sync/at-hand.h"
 #include "sync/share-internal.h"
 
-/* The parts of nf_apply_record(), for whoever has to leave something out of an op because it knows newer. */
+/* One record on the tree. */
 
 enum
 {
@@ -13,11 +14,13 @@ enum
   NF_APPLY_KEEP_PARENT_1 = 8, /* … and names[1] */
 };
 
-/* Carries out RECORD. Objects that have lost their last name are appended to LOST (of NfFid); they lie in limbo until
+/* Carries out RECORD; DATA_BYTES: the content of a DATA record. Tells the host what to invalidate unless NF_APPLY_OWN (the
+ * kernel here knows already). Files that it works on are in HAND afterwards. Objects that have lost their last name are appended to LOST (of NfFid); they lie in limbo until
  * somebody buries them. 0 or -errno; what was done of it then is no harm, as it may be applied again. */
-int nf_apply_with (NfShare *share, const NfRecord *record, NfSlice data_bytes, guint flags,
-                   GArray *lost);
-int nf_apply_names (NfShare *share, const NfRecord *record, guint flags, GArray *lost);
+int nf_apply_with (NfShare *share, NfAtHand *hand, const NfRecord *record, NfSlice data_bytes,
+                   guint flags, GArray *lost);
+int nf_apply_names (NfShare *share, NfAtHand *hand, const NfRecord *record, guint flags,
+                    GArray *lost);
 
 /* Is FID an object of this tree? */
 gboolean nf_apply_here (NfShare *share, NfFid fid);

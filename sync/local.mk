@@ -8,6 +8,8 @@ sync_libnfsync_a_SOURCES = \
 	sync/apply-names.c \
 	sync/apply.c \
 	sync/apply.h \
+	sync/at-hand.c \
+	sync/at-hand.h \
 	sync/audit.c \
 	sync/audit.h \
 	sync/blocked.c \

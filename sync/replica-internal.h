@@ -116,6 +116,7 @@ struct NfReplica
   GArray *lost;            /* of NfFid: without a name, to be buried */
   GArray *dying;           /* the same, since the round before */
   gint64 buried_ms;        /* when the last round was */
+  NfAtHand at_hand;        /* let go whenever the position is published */
   NfTransfers *transfers;
   NfHeal *heal;
   NfCheck *check;    /* the comparison under way, or NULL */

@@ -238,7 +238,8 @@ carry_out (NfReplica *replica, NfOp *op)
   nf_replica_note_touched (replica, &op->record);
   if (!left)
     return 0;
-  int err = nf_apply_with (replica->share, &record, op->data, flags, replica->lost);
+  int err
+      = nf_apply_with (replica->share, &replica->at_hand, &record, op->data, flags, replica->lost);
   if (nf_replica_is_no_space (err))
     return err;
   if (err != 0)

@@ -35,6 +35,7 @@ nf_replica_unref (NfReplica *replica)
 {
   if (!g_atomic_int_dec_and_test (&replica->refs))
     return;
+  nf_at_hand_let_go (&replica->at_hand);
   nf_replica_gate_clear (replica);
   nf_replica_drop_undone (replica);
   nf_heal_free (replica->heal);
@@ -120,6 +121,7 @@ publish (NfReplica *replica)
   NfMsg msg = { .type = NF_MSG_POSITION };
 
   replica->published_ms = nf_replica_now_ms (replica);
+  nf_at_hand_let_go (&replica->at_hand);
   if (share->tree && !replica->fresh)
     nf_replica_checkpoint_soon (replica, replica->unpublished);
   replica->unpublished = 0;
@@ -381,6 +383,7 @@ nf_replica_stop (NfReplica *replica)
   gboolean again = replica->closed;
   replica->closed = TRUE;
   replica->subscribed = FALSE;
+  nf_at_hand_let_go (&replica->at_hand);
   if (!again)
     {
       nf_check_end (replica->check);

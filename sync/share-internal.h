@@ -244,7 +244,3 @@ struct NfFile
 
 pthread_rwlock_t *nf_share_content_lock (NfShare *share, NfFid fid);
 
-/* ---- apply.c: one record on the tree, at a replica or in a redo. DATA_BYTES: content of a DATA
- * record. Tells the host what to invalidate unless OWN (the local kernel did it itself). Thread:
- * the strand. ---- */
-int nf_apply_record (NfShare *share, const NfRecord *record, NfSlice data_bytes, gboolean own);

@@ -102,6 +102,8 @@ set_owner (NfTree *tree, NfTreeTarget *target, guint32 mask, const NfAttr *attr)
   uid_t uid = (mask & NF_SET_UID) != 0 ? attr->uid : (uid_t)-1;
   gid_t gid = (mask & NF_SET_GID) != 0 ? attr->gid : (gid_t)-1;
   gboolean refused = tree->options.personal;
+  const NfTreeStat *was = target->stat;
+  NfTreeStat stat;
 
   if (!refused && fchownat (target->fd, "", uid, gid, AT_EMPTY_PATH) != 0)
     {
@@ -109,13 +111,18 @@ set_owner (NfTree *tree, NfTreeTarget *target, guint32 mask, const NfAttr *attr)
         return -errno;
       refused = TRUE;
     }
-  g_assert (target->stat != NULL);
+  if (refused && was == NULL)
+    {
+      int rc = nf_tree_statx (tree, target->fd, "", &stat);
+
+      if (rc != 0)
+        return rc;
+      was = &stat;
+    }
   if ((mask & NF_SET_UID) != 0)
-    record_field (target, NF_SET_UID, &target->recorded.uid, uid,
-                  refused && target->stat->attr.uid != uid);
+    record_field (target, NF_SET_UID, &target->recorded.uid, uid, refused && was->attr.uid != uid);
   if ((mask & NF_SET_GID) != 0)
-    record_field (target, NF_SET_GID, &target->recorded.gid, gid,
-                  refused && target->stat->attr.gid != gid);
+    record_field (target, NF_SET_GID, &target->recorded.gid, gid, refused && was->attr.gid != gid);
   return 0;
 }
 
@@ -205,7 +212,8 @@ set_on_fd (NfTree *tree, const NfObject *object, int fd, gboolean is_path, const
   if ((call->mask & recordable) != 0)
     {
       nf_tree_recorded_load (tree, object, &target.recorded);
-      if (target.stat == NULL)
+      /* A file is one on the disk, too; what isn't may be a device that couldn't be made. */
+      if (target.stat == NULL && !S_ISREG (object->mode))
         {
           rc = nf_tree_statx (tree, fd, "", &stat);
           target.stat = &stat;

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include <glib/gstdio.h>
+
 /* Names. What a reader must never see is a name missing that was there before and is there afterwards, so what is
  * displaced is taken care of first (a second link in limbo), and then the new object is renamed over it. Only where
  * rename(2) can't do that, with a directory that isn't empty or another type, the two are exchanged.
@@ -478,7 +480,8 @@ create (Placing *placing, const NfTreeStaged *staged)
 }
 
 int
-nf_tree_create (NfTree *tree, const NfAttr *attr, NfSlice target, NfFid parent, NfSlice name)
+nf_tree_create (NfTree *tree, const NfAttr *attr, NfSlice target, NfFid parent, NfSlice name,
+                NfTreeMade *ret_made)
 {
   Placing placing = { .tree = tree, .moves = TRUE };
   NfTreeStaged staged;
@@ -496,6 +499,10 @@ nf_tree_create (NfTree *tree, const NfAttr *attr, NfSlice target, NfFid parent, 
       rc = create (&placing, &staged);
       if (rc != 0)
         (void)nf_tree_bury (tree, attr->fid); /* else the next sweep does it */
+      else if (ret_made != NULL)
+        *ret_made = (NfTreeMade){ staged.object.ident, g_steal_fd (&staged.fd) };
+      if (staged.fd >= 0)
+        close (staged.fd);
     }
   nf_tree_dir_put (tree, placing.to_dir);
   return rc;

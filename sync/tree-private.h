@@ -151,6 +151,7 @@ typedef struct
 {
   NfObject object; /* place NF_PLACE_STAGING */
   NfTreeRecorded recorded;
+  int fd; /* a file's, for reading and writing, the caller's to close; else -1 */
 } NfTreeStaged;
 /* -EEXIST if FID is here already, -EINVAL if no object can have it. */
 int nf_tree_may_stage (NfTree *tree, NfFid fid);

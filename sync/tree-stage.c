@@ -27,7 +27,7 @@ staging_fd (NfTree *tree)
 static int
 make_file (NfTree *tree, const char *name, guint32 mode)
 {
-  int fd = openat (staging_fd (tree), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+  int fd = openat (staging_fd (tree), name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                    nf_tree_disk_mode (tree, S_IFREG, mode) & 0777);
 
   return fd < 0 ? -errno : fd;
@@ -122,7 +122,9 @@ nf_tree_stage_on_disk (NfTree *tree, const NfAttr *attr, NfSlice target, NfTreeS
   if (rc != 0)
     return rc;
   rc = dress (tree, attr, &made, &stat);
-  close (made.fd);
+  gboolean kept = rc == 0 && S_ISREG (attr->mode);
+  if (!kept)
+    close (made.fd);
   if (rc != 0)
     {
       (void)nf_tree_destroy (tree, staging_fd (tree), name.str); /* else the next sweep does it */
@@ -135,6 +137,7 @@ nf_tree_stage_on_disk (NfTree *tree, const NfAttr *attr, NfSlice target, NfTreeS
     .place = NF_PLACE_STAGING,
   };
   ret_staged->recorded = made.recorded;
+  ret_staged->fd = kept ? made.fd : -1;
   return 0;
 }
 
@@ -178,8 +181,11 @@ nf_tree_stage (NfTree *tree, const NfAttr *attr, NfSlice target)
 
   if (rc == 0)
     rc = nf_tree_stage_on_disk (tree, attr, target, &staged);
-  if (rc == 0)
-    rc = nf_index_begin (tree->index);
+  if (rc != 0)
+    return rc;
+  if (staged.fd >= 0)
+    close (staged.fd);
+  rc = nf_index_begin (tree->index);
   if (rc != 0)
     return rc;
   return nf_tree_end_transaction (tree, nf_tree_enter_staged (tree, &staged));

@@ -123,8 +123,15 @@ int nf_tree_stage (NfTree *tree, const NfAttr *attr, NfSlice target);
  * limbo, another name; directories move, files are renamed if MOVE_FROM names the old name, else
  * linked). An object that loses its last name by this goes to limbo. Index and names follow. */
 int nf_tree_place (NfTree *tree, NfFid fid, NfFid parent, NfSlice name, const NfNameRef *move_from);
-/* Both in one, at half the cost. */
-int nf_tree_create (NfTree *tree, const NfAttr *attr, NfSlice target, NfFid parent, NfSlice name);
+/* Both in one, at half the cost. RET_MADE (may be NULL): what it is on the disk, and for a file a descriptor for reading
+ * and writing, the caller's to close; else -1. */
+typedef struct
+{
+  NfIdent ident;
+  int fd;
+} NfTreeMade;
+int nf_tree_create (NfTree *tree, const NfAttr *attr, NfSlice target, NfFid parent, NfSlice name,
+                    NfTreeMade *ret_made);
 /* Name (PARENT, NAME) is nothing from now on, which it may have been before. An object that loses its last name goes to limbo. */
 int nf_tree_unplace (NfTree *tree, NfFid parent, NfSlice name);
 /* Two names change places in one step. */

@@ -163,6 +163,10 @@ unit_tests += tests/test-intents
 tests_test_intents_SOURCES = tests/test-intents.c $(SIM)
 tests_test_intents_LDADD = $(SYNC_UNIT)
 
+unit_tests += tests/test-at-hand
+tests_test_at_hand_SOURCES = tests/test-at-hand.c
+tests_test_at_hand_LDADD = $(SYNC_UNIT)
+
 unit_tests += tests/test-recent
 tests_test_recent_SOURCES = tests/test-recent.c
 tests_test_recent_LDADD = $(SYNC_UNIT)

@@ -89,7 +89,7 @@ change_names (void *data)
       NfAttr attr = { .mode = S_IFREG | 0644, .uid = getuid (), .gid = getgid () };
 
       check (nf_index_mint (nf_tree_index (tree), &attr.fid), "mint");
-      check (nf_tree_create (tree, &attr, NF_SLICE_NONE, NF_FID_ROOT, from.name), "create");
+      check (nf_tree_create (tree, &attr, NF_SLICE_NONE, NF_FID_ROOT, from.name, NULL), "create");
       check (nf_tree_place (tree, attr.fid, NF_FID_ROOT, from.name, NULL), "place");
       check (nf_tree_set_attr (tree, attr.fid, -1, NF_SET_MTIME, &attr), "set");
       check (nf_tree_unplace (tree, NF_FID_ROOT, from.name), "unplace");
@@ -158,7 +158,7 @@ make (NfFid parent, const char *name, guint32 mode)
   NfAttr attr = { .mode = mode, .uid = getuid (), .gid = getgid () };
 
   check (nf_index_mint (nf_tree_index (tree), &attr.fid), "mint");
-  check (nf_tree_create (tree, &attr, NF_SLICE_NONE, parent, nf_slice_str (name)), "create");
+  check (nf_tree_create (tree, &attr, NF_SLICE_NONE, parent, nf_slice_str (name), NULL), "create");
   return attr.fid;
 }
 

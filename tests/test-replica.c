@@ -332,6 +332,39 @@ Test (replica, ops_are_applied_and_the_position_is_told)
   world_free (world);
 }
 
+/* Has this process file NAME of the replica open? */
+static gboolean
+is_open (World *world, const char *name)
+{
+  g_autofree char *path = g_build_filename (world->dir, name, NULL);
+  g_autoptr (GDir) fds = g_dir_open ("/proc/self/fd", 0, NULL);
+  gboolean found = FALSE;
+  const char *fd;
+
+  while (!found && (fd = g_dir_read_name (fds)))
+    {
+      g_autofree char *link = g_build_filename ("/proc/self/fd", fd, NULL);
+      g_autofree char *to = g_file_read_link (link, NULL);
+      found = g_strcmp0 (to, path) == 0;
+    }
+  return found;
+}
+
+/* Else it would keep the space of what is removed. */
+Test (replica, at_rest_it_keeps_no_file_open)
+{
+  World *world = world_new ();
+
+  begin_empty (world);
+  send_create (world, 10, NF_FID_ROOT, "f", S_IFREG | 0644, 0);
+  cr_assert_not (is_open (world, "f"));
+  send_data (world, 10, 0, 3, 3, "abc");
+  send_data (world, 10, 3, 3, 6, "def");
+  expect_file (world, "f", "abcdef");
+  cr_assert_not (is_open (world, "f"));
+  world_free (world);
+}
+
 static gint64
 ctime_of (World *world, const char *name)
 {

@@ -142,7 +142,7 @@ Test (tree_personal, owner_and_device_of_a_new_object_are_recorded)
   attr.uid = 1;
   attr.gid = 6;
   attr.rdev = makedev (8, 3);
-  cr_assert_eq (nf_tree_create (tree, &attr, NF_SLICE_NONE, NF_FID_ROOT, N ("sda3")), 0);
+  cr_assert_eq (nf_tree_create (tree, &attr, NF_SLICE_NONE, NF_FID_ROOT, N ("sda3"), NULL), 0);
   disk_stat ("sda3", &st);
   cr_assert (S_ISREG (st.st_mode));
   tree_reopen ();

@@ -453,7 +453,7 @@ churn (guint from)
   for (guint i = from;; i++)
     {
       NfAttr attr = tree_attr (1000 + i, S_IFREG | 0644);
-      int rc = nf_tree_create (tree, &attr, NF_SLICE_NONE, NF_FID_ROOT, N ("new"));
+      int rc = nf_tree_create (tree, &attr, NF_SLICE_NONE, NF_FID_ROOT, N ("new"), NULL);
 
       if (rc == 0 || rc == -EEXIST)
         rc = nf_tree_place (tree, attr.fid, NF_FID_ROOT, N ("new"), NULL);

@@ -116,7 +116,7 @@ Test (tree, hidden_directory_is_not_there)
 
   cr_assert_eq (nf_tree_lookup (tree, NF_FID_ROOT, N (NF_HIDDEN_DIR), &attr, NULL), -ENOENT);
   attr = tree_attr (tree_mint (), S_IFREG | 0600);
-  cr_assert_eq (nf_tree_create (tree, &attr, NF_SLICE_NONE, NF_FID_ROOT, N (NF_HIDDEN_DIR)),
+  cr_assert_eq (nf_tree_create (tree, &attr, NF_SLICE_NONE, NF_FID_ROOT, N (NF_HIDDEN_DIR), NULL),
                 -EPERM);
   cr_assert_eq (nf_tree_unplace (tree, NF_FID_ROOT, N (NF_HIDDEN_DIR)), -EPERM);
   cr_assert_eq (nf_tree_quarantine (tree, NF_FID_ROOT, N (NF_HIDDEN_DIR), "", &where), -ENOENT);

@@ -111,7 +111,7 @@ tree_make (NfFid parent, const char *name, guint32 mode)
   NfAttr attr = tree_attr (tree_mint (), mode);
   NfSlice target = S_ISLNK (mode) ? N ("some/target") : NF_SLICE_NONE;
 
-  cr_assert_eq (nf_tree_create (tree, &attr, target, parent, N (name)), 0, "%s", name);
+  cr_assert_eq (nf_tree_create (tree, &attr, target, parent, N (name), NULL), 0, "%s", name);
   return attr.fid;
 }
 
