@@ -32,6 +32,8 @@
 #define NF_PUBLISH_MS 20
 /* How long an object without a name stays, at least. */
 #define NF_BURY_MS 1000
+/* So many are buried in one transaction: who changes the index meanwhile waits for it. */
+#define NF_BURY_BATCH 32
 /* How often the journal is looked at for what is too old. */
 #define NF_TRIM_MS 10000
 /* After a failure that somebody has to mend (no space, an I/O error at the primary). */

@@ -573,6 +573,24 @@ bury (NfReplica *replica, NfFid fid)
          && nf_tree_bury (share->tree, fid) == 0;
 }
 
+/* FIDS (of NfFid), from FIRST up to END, in one transaction: it costs more than a removal. Those that aren't gone are dying
+ * still. */
+static void
+bury_some (NfReplica *replica, const GArray *fids, guint first, guint end)
+{
+  NfIndex *index = replica->share->index;
+  guint dying = replica->dying->len;
+  gboolean begun = nf_index_begin (index) == 0;
+
+  for (guint i = first; i < end; i++)
+    if (!begun || !bury (replica, g_array_index (fids, NfFid, i)))
+      g_array_append_val (replica->dying, g_array_index (fids, NfFid, i));
+  if (!begun || nf_index_commit (index) == 0)
+    return;
+  g_array_set_size (replica->dying, dying);
+  g_array_append_vals (replica->dying, &g_array_index (fids, NfFid, first), end - first);
+}
+
 /* An object is buried a while after it has lost its last name: who has just looked it up can still open it, as it
  * could on a local disk. Those that can't be buried yet are looked at when another comes. */
 void
@@ -596,7 +614,6 @@ nf_replica_bury (NfReplica *replica)
   replica->lost = g_array_new (FALSE, FALSE, sizeof (NfFid));
   if (replica->dying->len > 0)
     bury_later (replica);
-  for (guint i = 0; i < dying->len; i++)
-    if (!bury (replica, g_array_index (dying, NfFid, i)))
-      g_array_append_val (replica->dying, g_array_index (dying, NfFid, i));
+  for (guint i = 0; i < dying->len; i += NF_BURY_BATCH)
+    bury_some (replica, dying, i, MIN (i + NF_BURY_BATCH, dying->len));
 }
