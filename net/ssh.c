@@ -93,18 +93,12 @@ ssh_dispatch (NfTransport *transport, const struct pollfd *fds, guint n_fds, GEr
 
   if (fds[0].revents == 0 || self->broken)
     return TRUE;
-  for (guint turn = 0; turn < DISPATCH_TURNS; turn++)
-    {
-      struct pollfd left = { fds[0].fd, POLLIN, 0 };
-
-      if (ssh_event_dopoll (self->event, 0) == SSH_ERROR || !ssh_is_connected (self->session))
-        {
-          self->broken = TRUE; /* what it holds is read first */
-          break;
-        }
-      if (poll (&left, 1, 0) <= 0)
-        break;
-    }
+  /* Each turn reads 4 KiB at the most. */
+  int rc = SSH_OK;
+  for (guint turn = 0; turn < DISPATCH_TURNS && rc == SSH_OK; turn++)
+    rc = ssh_event_dopoll (self->event, 0);
+  if (rc == SSH_ERROR || !ssh_is_connected (self->session))
+    self->broken = TRUE; /* what it holds is read first */
   for (guint i = 0; i < self->n_lanes && self->dispatched % TEXT_EACH == 0; i++)
     read_text (&self->lanes[i]);
   self->dispatched++;
