@@ -55,6 +55,8 @@ op_setlk (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct floc
     return;
   fill_range (&call, fi->lock_owner, range);
   call.lock.how = wait ? NF_LOCK_WAIT : NF_LOCK_TRY;
+  if (wait)
+    nf_request_restarts (request);
   if (call.lock.type != NF_LOCK_NONE)
     nf_handle_add_owner (request->handle, NF_LOCK_RANGE, fi->lock_owner);
   nf_request_call (request, &call, nf_reply_done);
@@ -73,6 +75,8 @@ op_flock (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op)
   call.lock.type = (op & LOCK_UN) ? NF_LOCK_NONE : (op & LOCK_EX) ? NF_LOCK_WRITE : NF_LOCK_READ;
   call.lock.end = G_MAXINT64;
   call.lock.how = (op & LOCK_NB) ? NF_LOCK_TRY : NF_LOCK_WAIT;
+  if (call.lock.how == NF_LOCK_WAIT)
+    nf_request_restarts (request);
   if (call.lock.type != NF_LOCK_NONE)
     nf_handle_add_owner (request->handle, NF_LOCK_FLOCK, fi->lock_owner);
   nf_request_call (request, &call, nf_reply_done);

@@ -118,6 +118,16 @@ wants_out (pid_t pid)
   return (pending & ~quiet) != 0;
 }
 
+static gboolean
+restarts (NfMount *mount, guint64 number)
+{
+  pthread_mutex_lock (&mount->requests->lock);
+  const NfRequest *request = g_hash_table_lookup (mount->requests->under_way, &number);
+  gboolean is = request && request->restarts;
+  pthread_mutex_unlock (&mount->requests->lock);
+  return is;
+}
+
 static void
 on_interrupt (fuse_req_t req, void *data)
 {
@@ -125,7 +135,7 @@ on_interrupt (fuse_req_t req, void *data)
   guint64 number = GPOINTER_TO_SIZE (data);
   Cancellation cancellation;
 
-  if (!wants_out (fuse_req_ctx (req)->pid))
+  if (!restarts (mount, number) && !wants_out (fuse_req_ctx (req)->pid))
     return;
   pthread_mutex_lock (&mount->requests->lock);
   NfRequest *request = g_hash_table_lookup (mount->requests->under_way, &number);
@@ -276,6 +286,18 @@ nf_request_end (NfRequest *request)
   g_hash_table_remove (requests->under_way, &request->number);
   pthread_mutex_unlock (&requests->lock);
   request_unref (request);
+}
+
+void
+nf_request_restarts (NfRequest *request)
+{
+  NfRequests *requests = request->mount->requests;
+
+  pthread_mutex_lock (&requests->lock);
+  request->restarts = TRUE;
+  pthread_mutex_unlock (&requests->lock);
+  /* A signal that came before was judged otherwise. */
+  fuse_req_interrupt_func (request->req, on_interrupt, GSIZE_TO_POINTER (request->number));
 }
 
 gboolean

@@ -38,6 +38,7 @@ struct NfRequest
   gboolean changes; /* the call under way does */
   gboolean waiting; /* a call is under way */
   gboolean interrupted;
+  gboolean restarts; /* see nf_request_restarts() */
 };
 
 NfRequests *nf_requests_new (void);
@@ -54,6 +55,10 @@ NfRequest *nf_request_begin_file (fuse_req_t req, fuse_ino_t ino, const struct f
 void nf_request_add_groups (fuse_req_t req, NfCallHead *head);
 /* Fills CALL for another call of a request that goes on. */
 void nf_request_next (NfRequest *request, NfMsgType type, NfMsg *ret_call);
+
+/* The call to come may wait for ever, as it would on a local disk, and when it ends with EINTR the kernel makes it again
+ * unless a handler of the signal says otherwise: so any signal lets the caller go. */
+void nf_request_restarts (NfRequest *request);
 
 /* Calls the share, or the handle's file if the request has a handle; then NEXT. */
 void nf_request_call (NfRequest *request, const NfMsg *call, NfContinue next);

@@ -109,12 +109,25 @@ step 'who waits is given the lock, and sees what was written under it'
 # Interrupted: nothing of it is left. Killed: at once.
 ask l range 0 w 0 0 ok
 for name in n t; do
+  for signal in USR1 ALRM; do
+    tell "$name" range 0 w 0 0 wait
+    waits "$name"
+    kill -"$signal" "${PID[$name]}"
+    answers "$name" EINTR
+  done
+done
+# A signal that its handler doesn't want to end it: it waits on, and can be killed nevertheless.
+process doomed tokyo
+for name in n doomed; do
   tell "$name" range 0 w 0 0 wait
   waits "$name"
-  kill -USR1 "${PID[$name]}"
-  answers "$name" EINTR
+  kill -WINCH "${PID[$name]}"
 done
+ends doomed
+waits n
 ask l range 0 u 0 0 ok
+answers n ok
+ask n range 0 u 0 0 ok
 ask n range 0 w 0 0 ok
 tell l flock 0 x wait
 answers l ok

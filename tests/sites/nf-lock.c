@@ -18,7 +18,8 @@
  *   close N                  ofd   N r|w|u START LENGTH [wait]      flock N s|x|u [wait]
  *   read N                   write N TEXT                           (all of the file)
  *
- * It answers each with a line: "ok", an errno's name, or what was asked for. SIGUSR1 interrupts what waits.
+ * It answers each with a line: "ok", an errno's name, or what was asked for. SIGUSR1 and SIGALRM interrupt what waits; SIGWINCH
+ * is handled, too, and what waits goes on.
  *
  * And by itself: nf-lock count PATH TIMES HOW adds one to the number in PATH so often, under a lock. */
 
@@ -179,11 +180,14 @@ int
 main (int argc, char **argv)
 {
   struct sigaction action = { .sa_handler = nothing };
+  struct sigaction restarting = { .sa_handler = nothing, .sa_flags = SA_RESTART };
   char line[4096];
 
   if (argc == 5 && g_str_equal (argv[1], "count"))
     return count (argv[2], atoi (argv[3]), argv[4]);
   (void)sigaction (SIGUSR1, &action, NULL);
+  (void)sigaction (SIGALRM, &action, NULL);
+  (void)sigaction (SIGWINCH, &restarting, NULL);
   (void)setvbuf (stdout, NULL, _IOLBF, 0);
   while (fgets (line, sizeof line, stdin))
     {
