@@ -206,26 +206,34 @@ nf_segment_truncate (NfJournalSegment *segment, guint64 size)
   return 0;
 }
 
-int
-nf_segment_append (NfJournalSegment *segment, NfSlice record)
+static void
+put_frame (NfBuf *buf, NfSlice record)
 {
   static const guint8 zeros[8];
-  g_auto (NfBuf) frame = NF_BUF_INIT;
+
+  nf_buf_put_u32 (buf, (guint32)record.len);
+  nf_buf_put_u32 (buf, 0);
+  nf_buf_put_u64 (buf, XXH3_64bits (record.data, record.len));
+  nf_buf_put_raw (buf, record.data, record.len);
+  nf_buf_put_raw (buf, zeros, padded (record.len) - record.len);
+}
+
+int
+nf_segment_append (NfJournalSegment *segment, const NfSlice *records, guint n)
+{
+  g_auto (NfBuf) frames = NF_BUF_INIT;
   int rc;
 
-  nf_buf_put_u32 (&frame, (guint32)record.len);
-  nf_buf_put_u32 (&frame, 0);
-  nf_buf_put_u64 (&frame, XXH3_64bits (record.data, record.len));
-  nf_buf_put_raw (&frame, record.data, record.len);
-  nf_buf_put_raw (&frame, zeros, padded (record.len) - record.len);
-  rc = write_all (segment->fd, nf_buf_slice (&frame), segment->size);
+  for (guint i = 0; i < n; i++)
+    put_frame (&frames, records[i]);
+  rc = write_all (segment->fd, nf_buf_slice (&frames), segment->size);
   if (rc != 0)
     {
       /* If even this fails, the next record overwrites what was begun, and an opening cuts it off. */
       (void)!ftruncate (segment->fd, (off_t)segment->size);
       return rc;
     }
-  segment->size += frame.len;
+  segment->size += frames.len;
   segment->dirty = TRUE;
   return 0;
 }

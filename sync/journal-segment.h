@@ -53,8 +53,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (NfJournalSegment, nf_segment_unref)
 
 /* The bytes that a record takes in the file. */
 gsize nf_segment_frame_size (gsize record_len);
-/* Writes a record at the end. On failure the file ends where it did. */
-int nf_segment_append (NfJournalSegment *segment, NfSlice record);
+/* Writes N records at the end. On failure the file ends where it did. */
+int nf_segment_append (NfJournalSegment *segment, const NfSlice *records, guint n);
 int nf_segment_truncate (NfJournalSegment *segment, guint64 size);
 /* Notes the place of a record if it is the next one to be noted. */
 void nf_segment_mark (NfJournalSegment *segment, const NfSegmentMark *mark);

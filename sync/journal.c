@@ -9,10 +9,10 @@
 
 #include <gio/gio.h>
 
-/* Appending and syncing. A record is one pwrite at the end of the last segment: from then on it survives the death of
- * the process. What each crash point leaves:
+/* Appending and syncing. A record, or several at a time, is one pwrite at the end of the last segment: from then on it survives
+ * the death of the process. What each crash point leaves:
  *
- *   in the write of a record      a torn record, which the next opening cuts off
+ *   in the write of records       the first of them, and perhaps a torn one, which the next opening cuts off
  *   after creating a segment      one without a header or without records: dropped, or gone on with
  *   in a trim                     fewer segments than allowed to go
  *   in a cut                      a shorter history that ends later than the cut; whoever cuts does it again
@@ -87,7 +87,7 @@ nf_journal_close (NfJournal *journal)
   g_free (journal);
 }
 
-/* Begins a new segment if a record of LEN bytes and TIME would make the last one too large. */
+/* Begins a new segment if frames of LEN bytes, the first of TIME, would make the last one too large. */
 static int
 make_room (NfJournal *journal, gsize len, gint64 time)
 {
@@ -96,7 +96,7 @@ make_room (NfJournal *journal, gsize len, gint64 time)
   int rc;
 
   if (segment->size <= NF_SEGMENT_HEADER_LEN
-      || segment->size + nf_segment_frame_size (len) <= journal->limits.segment_bytes)
+      || segment->size + len <= journal->limits.segment_bytes)
     return 0;
   rc = nf_segment_create (journal->dir_fd, &header, &segment);
   if (rc != 0)
@@ -125,36 +125,66 @@ remember (NfJournal *journal, NfPosition position, GBytes *bytes)
       = (NfJournalRecent){ position, g_bytes_ref (bytes) };
 }
 
-/* With the lock. RECORD is what BYTES say. */
-static int
-append (NfJournal *journal, const NfRecord *record, GBytes *bytes, NfPosition *ret_position)
+/* With the lock: BYTES, which say RECORD, have been written at OFFSET of the last segment. */
+static NfPosition
+note_appended (NfJournal *journal, const NfRecord *record, GBytes *bytes, guint64 offset)
 {
   NfSlice slice = nf_slice (g_bytes_get_data (bytes, NULL), g_bytes_get_size (bytes));
-  NfSegmentMark mark;
-  NfPosition position;
-  int rc;
+  NfSegmentMark mark = { offset, journal->last };
+  NfPosition position
+      = { record->epoch, record->seq, nf_record_chain (journal->last.chain, slice) };
 
-  if (record->seq != journal->last.seq + 1 || record->epoch < journal->last.epoch)
-    return -EINVAL;
-  rc = make_room (journal, slice.len, record->time);
-  if (rc != 0)
-    return rc;
-  mark = (NfSegmentMark){ nf_journal_last_segment (journal)->size, journal->last };
-  rc = nf_segment_append (nf_journal_last_segment (journal), slice);
-  if (rc != 0)
-    return rc;
   nf_segment_mark (nf_journal_last_segment (journal), &mark);
-  position = (NfPosition){
-    record->epoch,
-    record->seq,
-    nf_record_chain (journal->last.chain, slice),
-  };
   journal->bytes += nf_segment_frame_size (slice.len);
   remember (journal, position, bytes);
   journal->last = position;
   journal->last_time = record->time;
-  if (ret_position != NULL)
-    *ret_position = position;
+  return position;
+}
+
+/* Do the records follow the last, each the one before it? */
+static gboolean
+follows (const NfJournal *journal, const NfRecord *records, guint n)
+{
+  guint64 epoch = journal->last.epoch;
+
+  for (guint i = 0; i < n; epoch = records[i++].epoch)
+    if (records[i].seq != journal->last.seq + 1 + i || records[i].epoch < epoch)
+      return FALSE;
+  return TRUE;
+}
+
+/* With the lock. RECORDS are what BYTES say, both N. */
+static int
+append (NfJournal *journal, const NfRecord *records, GBytes *const *bytes, guint n,
+        NfPosition *ret_positions)
+{
+  NfSlice slices[NF_JOURNAL_SEVERAL_MAX];
+  gsize len = 0;
+  int rc;
+
+  g_assert (n >= 1 && n <= NF_JOURNAL_SEVERAL_MAX);
+  for (guint i = 0; i < n; i++)
+    {
+      slices[i] = nf_slice (g_bytes_get_data (bytes[i], NULL), g_bytes_get_size (bytes[i]));
+      len += nf_segment_frame_size (slices[i].len);
+    }
+  if (!follows (journal, records, n))
+    return -EINVAL;
+  rc = make_room (journal, len, records[0].time);
+  if (rc != 0)
+    return rc;
+  guint64 offset = nf_journal_last_segment (journal)->size;
+  rc = nf_segment_append (nf_journal_last_segment (journal), slices, n);
+  if (rc != 0)
+    return rc;
+  for (guint i = 0; i < n; i++)
+    {
+      NfPosition position = note_appended (journal, &records[i], bytes[i], offset);
+      offset += nf_segment_frame_size (slices[i].len);
+      if (ret_positions != NULL)
+        ret_positions[i] = position;
+    }
   nf_journal_check (journal);
   return 0;
 }
@@ -174,7 +204,7 @@ nf_journal_append (NfJournal *journal, NfRecord *record, NfPosition *ret_positio
   bytes = nf_buf_steal_bytes (&buf);
   if (nf_record_decode (nf_slice (g_bytes_get_data (bytes, NULL), g_bytes_get_size (bytes)),
                         &decoded))
-    rc = append (journal, record, bytes, ret_position);
+    rc = append (journal, record, &bytes, 1, ret_position);
   else
     rc = -EINVAL;
   pthread_mutex_unlock (&journal->lock);
@@ -184,19 +214,30 @@ nf_journal_append (NfJournal *journal, NfRecord *record, NfPosition *ret_positio
 }
 
 int
-nf_journal_append_bytes (NfJournal *journal, NfSlice bytes, NfPosition *ret_position)
+nf_journal_append_several (NfJournal *journal, const NfSlice *records, guint n,
+                           NfPosition *ret_positions)
 {
-  g_autoptr (GBytes) copy = NULL;
-  NfRecord record;
+  NfRecord decoded[NF_JOURNAL_SEVERAL_MAX];
+  GBytes *copies[NF_JOURNAL_SEVERAL_MAX];
   int rc;
 
-  if (!nf_record_decode (bytes, &record))
-    return -EINVAL;
-  copy = g_bytes_new (bytes.data, bytes.len);
+  for (guint i = 0; i < n; i++)
+    if (!nf_record_decode (records[i], &decoded[i]))
+      return -EINVAL;
+  for (guint i = 0; i < n; i++)
+    copies[i] = g_bytes_new (records[i].data, records[i].len);
   pthread_mutex_lock (&journal->lock);
-  rc = append (journal, &record, copy, ret_position);
+  rc = append (journal, decoded, copies, n, ret_positions);
   pthread_mutex_unlock (&journal->lock);
+  for (guint i = 0; i < n; i++)
+    g_bytes_unref (copies[i]);
   return rc;
+}
+
+int
+nf_journal_append_bytes (NfJournal *journal, NfSlice bytes, NfPosition *ret_position)
+{
+  return nf_journal_append_several (journal, &bytes, 1, ret_position);
 }
 
 /* Durability. */

@@ -31,6 +31,11 @@ int nf_journal_append (NfJournal *journal, NfRecord *record, NfPosition *ret_pos
                        GBytes **ret_bytes);
 /* Appends BYTES as they came from the primary; its seq must follow the last (-EINVAL otherwise). */
 int nf_journal_append_bytes (NfJournal *journal, NfSlice bytes, NfPosition *ret_position);
+/* The same for N (1 to NF_JOURNAL_SEVERAL_MAX) that follow each other, all or none of them, at the price of one.
+ * RET_POSITIONS: N. */
+#define NF_JOURNAL_SEVERAL_MAX 64
+int nf_journal_append_several (NfJournal *journal, const NfSlice *records, guint n,
+                               NfPosition *ret_positions);
 /* Makes all that was appended durable. Group commit: concurrent callers share one fdatasync. */
 int nf_journal_sync (NfJournal *journal);
 /* The disk may begin with it: for who has something else to bring there first, so that both go by one of its commits. */

@@ -125,6 +125,7 @@ sync_libnfsync_a_SOURCES = \
 	sync/replica-ops.c \
 	sync/replica-reads.c \
 	sync/replica-reboot.c \
+	sync/replica-receive.c \
 	sync/replica-redo.c \
 	sync/replica.c \
 	sync/reserve.c \

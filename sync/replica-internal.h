@@ -10,7 +10,8 @@
 /* What the parts of the replica know of each other:
  *
  *   replica.c        beginning and end, the position and who is told of it
- *   replica-link.c   subscription, receiving
+ *   replica-link.c   subscription, and what each message is for
+ *   replica-receive.c ops as they come, into the journal
  *   replica-ops.c    an op's way from the journal to the tree
  *   replica-narrow.c what is known newer than the ops
  *   replica-redo.c   opening: what the last life left undone
@@ -93,7 +94,8 @@ struct NfReplica
   gboolean bury_due;
   NfPosition received; /* the end of the journal */
   NfPosition loaded;   /* taken from there so far */
-  GQueue arrived;      /* after `loaded`, at the gate; see replica-gate.c */
+  GQueue incoming; /* of NfMsg: OPs that aren't in the journal yet, within a turn of the strand */
+  GQueue arrived;  /* after `loaded`, at the gate; see replica-gate.c */
   gsize arrived_cost;
   GQueue undone;       /* of NfOp, in order */
   gsize undone_cost;   /* bytes */
@@ -177,6 +179,13 @@ int nf_replica_suspect_all (NfReplica *replica);
 
 /* replica-link.c */
 void nf_replica_subscribe (NfReplica *replica);
+void nf_replica_set_connected (NfReplica *replica, guint64 epoch);
+
+/* replica-receive.c */
+/* MSG, an OP, is taken. It lies until nf_replica_take_in(). */
+void nf_replica_receive (NfReplica *replica, NfMsg *msg);
+/* All that was received goes into the journal, and is to be applied. */
+void nf_replica_take_in (NfReplica *replica);
 
 /* replica-narrow.c */
 /* Leaves out of RECORD, a copy of OP's, what is known newer. FALSE: nothing is left. */

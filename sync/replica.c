@@ -36,6 +36,7 @@ nf_replica_unref (NfReplica *replica)
   if (!g_atomic_int_dec_and_test (&replica->refs))
     return;
   nf_at_hand_let_go (&replica->at_hand);
+  g_queue_clear_full (&replica->incoming, (GDestroyNotify)nf_msg_free);
   nf_replica_gate_clear (replica);
   nf_replica_drop_undone (replica);
   nf_heal_free (replica->heal);

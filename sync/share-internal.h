@@ -152,8 +152,8 @@ NfReplica *nf_replica_new (NfShare *share, GError **error); /* recovers: redo fr
 void nf_replica_stop (NfReplica *replica);
 void nf_replica_free (NfReplica *replica);
 /* A message from the primary, in order, on the one strand that both connections share. ANSWER goes
- * to forward. */
-void nf_replica_message (NfReplica *replica, gboolean bulk, NfMsg *msg);
+ * to forward. MSG is taken. MORE: another OP comes right after this one, until when it may lie. */
+void nf_replica_message (NfReplica *replica, NfMsg *msg, gboolean more);
 void nf_replica_peer_up (NfReplica *replica);
 void nf_replica_peer_down (NfReplica *replica);
 /* Can CALL (a reading one) be served from the tree right now? FALSE: not filled, suspect, or
@@ -243,4 +243,3 @@ struct NfFile
 };
 
 pthread_rwlock_t *nf_share_content_lock (NfShare *share, NfFid fid);
-

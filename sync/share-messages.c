@@ -28,6 +28,19 @@ delivery_free (Delivery *delivery)
   g_free (delivery);
 }
 
+static void deliver (gpointer arg);
+
+/* Does this thread deliver another op right after the one that it is at? */
+static gboolean
+op_is_next (void)
+{
+  NfFunc func;
+  gpointer arg;
+
+  return nf_strand_next (&func, &arg) && func == deliver
+         && ((const Delivery *)arg)->msg->type == NF_MSG_OP;
+}
+
 static void
 deliver (gpointer arg)
 {
@@ -42,7 +55,10 @@ deliver (gpointer arg)
            || delivery->msg->type == NF_MSG_RECALL)
     nf_claims_message (share->claims, delivery->msg);
   else if (share->restore || !nf_source_message (share, delivery->msg))
-    nf_replica_message (share->replica, delivery->bulk, g_steal_pointer (&delivery->msg));
+    {
+      gboolean more = delivery->msg->type == NF_MSG_OP && op_is_next ();
+      nf_replica_message (share->replica, g_steal_pointer (&delivery->msg), more);
+    }
   delivery_free (delivery);
 }
 

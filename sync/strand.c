@@ -24,6 +24,10 @@ struct NfStrand
  * short enough for a strand under load to leave the workers to the rest. */
 #define TURN_MAX 64
 
+/* What is left of the turn that this thread runs, after the task that it is at. */
+static __thread const Task *next_task;
+static __thread guint n_next;
+
 static void run_turn (gpointer data);
 
 NfStrand *
@@ -63,9 +67,12 @@ run_turn (gpointer data)
 
   for (guint i = 0; i < turn->len; i++)
     {
-      Task *task = &g_array_index (turn, Task, i);
+      const Task *task = &g_array_index (turn, Task, i);
+      next_task = task + 1;
+      n_next = turn->len - i - 1;
       task->func (task->arg);
     }
+  n_next = 0;
 
   pthread_mutex_lock (&strand->lock);
   gboolean more = strand->queue->len > 0;
@@ -77,6 +84,16 @@ run_turn (gpointer data)
   pthread_mutex_unlock (&strand->lock);
   if (more)
     host->post (host->data, run_turn, strand);
+}
+
+gboolean
+nf_strand_next (NfFunc *ret_func, gpointer *ret_arg)
+{
+  if (n_next == 0)
+    return FALSE;
+  *ret_func = next_task->func;
+  *ret_arg = next_task->arg;
+  return TRUE;
 }
 
 void

@@ -416,6 +416,77 @@ Test (journal, same_records_give_the_same_chain)
   nf_journal_close (journal);
 }
 
+/* Records 1 to N of FROM, whose bytes are RET_OWNERS'. */
+static void
+get_records (NfJournal *from, guint n, NfSlice *ret_records, GPtrArray *ret_owners)
+{
+  for (guint i = 0; i < n; i++)
+    {
+      NfPosition position;
+      GBytes *bytes = nf_journal_get (from, i, &position);
+
+      ret_records[i] = nf_slice (g_bytes_get_data (bytes, NULL), g_bytes_get_size (bytes));
+      g_ptr_array_add (ret_owners, bytes);
+    }
+}
+
+Test (journal, several_are_as_if_appended_one_by_one)
+{
+  g_autoptr (GPtrArray) owners = g_ptr_array_new_with_free_func ((GDestroyNotify)g_bytes_unref);
+  NfJournal *journal = open_with (&roomy);
+  NfPosition one_by_one[60], several[60];
+  NfSlice records[60];
+
+  for (guint i = 0; i < 60; i++)
+    one_by_one[i] = append_with (journal, 1 + i / 50, i + 1, 1000 + i);
+  get_records (journal, 60, records, owners);
+  nf_journal_close (journal);
+  remove_journal ("j");
+  journal = open_with (&tight);
+  for (guint i = 0, n = 1; i < 60; i += n, n = MIN (n + 3, 60 - i))
+    cr_assert_eq (nf_journal_append_several (journal, records + i, n, several + i), 0);
+  for (guint turn = 0; turn < 2; turn++)
+    {
+      assert_reads (journal, 0, 60);
+      for (guint i = 0; i < 60; i++)
+        {
+          NfPosition at;
+          cr_assert (nf_journal_position_at (journal, i + 1, &at));
+          cr_assert_eq (at.chain, one_by_one[i].chain);
+          cr_assert_eq (at.epoch, one_by_one[i].epoch);
+          cr_assert_eq (several[i].chain, one_by_one[i].chain);
+        }
+      nf_journal_close (journal);
+      journal = open_with (&tight);
+    }
+  cr_assert_gt (n_segments (), 2);
+  nf_journal_close (journal);
+}
+
+Test (journal, of_several_all_follow_or_none_is_appended)
+{
+  g_autoptr (GPtrArray) owners = g_ptr_array_new_with_free_func ((GDestroyNotify)g_bytes_unref);
+  NfJournal *journal = open_with (&roomy);
+  NfSlice records[4];
+  NfPosition positions[4];
+
+  for (guint i = 0; i < 4; i++)
+    append_with (journal, i == 2 ? 2 : 2 + i / 3, i + 1, 1000);
+  get_records (journal, 4, records, owners);
+  nf_journal_close (journal);
+  remove_journal ("j");
+  journal = open_with (&roomy);
+  const NfSlice gap[] = { records[0], records[2] }, twice[] = { records[0], records[0] };
+  const NfSlice junk[] = { records[0], nf_slice_str ("junk") };
+  cr_assert_eq (nf_journal_append_several (journal, gap, 2, positions), -EINVAL);
+  cr_assert_eq (nf_journal_append_several (journal, twice, 2, positions), -EINVAL);
+  cr_assert_eq (nf_journal_append_several (journal, junk, 2, positions), -EINVAL);
+  cr_assert_eq (nf_journal_last (journal).seq, 0);
+  cr_assert_eq (nf_journal_append_several (journal, records, 4, positions), 0);
+  assert_reads (journal, 0, 4);
+  nf_journal_close (journal);
+}
+
 Test (journal, position_is_known_at_every_seq)
 {
   NfPosition positions[1001];
@@ -598,6 +669,18 @@ Test (journal, no_space_leaves_nothing_half_appended)
   cr_assert_eq (nf_journal_append (journal, &record, &position, NULL), -EFBIG);
   cr_assert_eq (nf_journal_last (journal).seq, 1);
   cr_assert_eq (append (journal, 2).seq, 2);
+  assert_reads (journal, 0, 2);
+  /* Of several, too: the first would fit. */
+  g_auto (NfBuf) small = NF_BUF_INIT;
+  g_auto (NfBuf) large = NF_BUF_INIT;
+  NfPosition positions[2];
+  NfRecord next = { .epoch = 1, .seq = 3, .kind = NF_OP_DATA, .fid = 1 };
+  nf_record_encode (&next, &small);
+  record.seq = 4;
+  nf_record_encode (&record, &large);
+  const NfSlice both[] = { nf_buf_slice (&small), nf_buf_slice (&large) };
+  cr_assert_eq (nf_journal_append_several (journal, both, 2, positions), -EFBIG);
+  cr_assert_eq (nf_journal_last (journal).seq, 2);
   assert_reads (journal, 0, 2);
   nf_journal_close (journal);
   journal = open_with (&roomy);

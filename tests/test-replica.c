@@ -137,8 +137,9 @@ begin_empty (World *world)
   answer_list (world, make_attr (NF_FID_ROOT, S_IFDIR | 0755, 0), NULL, 0);
 }
 
+/* It is on its way. */
 static void
-send_op (World *world, NfRecord *record, NfSlice data)
+begin_op (World *world, NfRecord *record, NfSlice data)
 {
   g_auto (NfBuf) buf = NF_BUF_INIT;
   NfMsg msg = { .type = NF_MSG_OP };
@@ -154,6 +155,12 @@ send_op (World *world, NfRecord *record, NfSlice data)
   msg.op.data = data;
   g_ptr_array_add (world->ops, nf_msg_dup (&msg));
   nf_sim_send (world->sim, "a", "b", FALSE, &msg);
+}
+
+static void
+send_op (World *world, NfRecord *record, NfSlice data)
+{
+  begin_op (world, record, data);
   run (world);
 }
 
@@ -328,6 +335,43 @@ Test (replica, ops_are_applied_and_the_position_is_told)
   cr_assert_eq (told (world), world->last.seq);
   send_unlink (world, 10, NF_FID_ROOT, "g");
   cr_assert_not (exists (world, "g"));
+  cr_assert_eq (told (world), world->last.seq);
+  world_free (world);
+}
+
+/* A run of ops, with a reign that begins and an op that failed among them, as they come when there is much to do. */
+Test (replica, ops_that_come_together_are_as_if_they_came_one_by_one)
+{
+  World *world = world_new ();
+  char text[] = "....................";
+
+  begin_empty (world);
+  send_create (world, 10, NF_FID_ROOT, "f", S_IFREG | 0644, 0);
+  for (guint i = 0; i < 20; i++)
+    {
+      char byte[] = { (char)('a' + i), '\0' };
+      NfRecord epoch = { .kind = NF_OP_EPOCH };
+      NfRecord failed = { .kind = NF_OP_NAMES,
+                          .n_names = 1,
+                          .names = { { NF_FID_ROOT, nf_slice_str ("f"), NF_FID_NONE, 0 } },
+                          .fid = 10 };
+      NfRecord record = { .kind = NF_OP_DATA,
+                          .fid = 10,
+                          .attr = make_attr (10, S_IFREG | 0644, i + 1),
+                          .offset = i,
+                          .length = 1 };
+      if (i == 7)
+        {
+          world->last.epoch++;
+          begin_op (world, &epoch, NF_SLICE_NONE);
+        }
+      if (i == 13)
+        begin_op (world, &failed, nf_slice_str ("A"));
+      begin_op (world, &record, nf_slice (byte, 1));
+      text[i] = byte[0];
+    }
+  run (world);
+  expect_file (world, "f", text);
   cr_assert_eq (told (world), world->last.seq);
   world_free (world);
 }
