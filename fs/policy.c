@@ -81,6 +81,41 @@ set_user (NfCallHead *head, const NfUser *user)
     head->groups[i] = user->groups[i];
 }
 
+static gboolean
+has_group (const NfCallHead *head, guint32 group)
+{
+  for (guint i = 0; i < head->n_groups; i++)
+    if (head->groups[i] == group)
+      return TRUE;
+  return FALSE;
+}
+
+static void
+add_group (NfCallHead *head, guint32 group)
+{
+  if (!has_group (head, group) && head->n_groups < NF_GROUPS_MAX)
+    head->groups[head->n_groups++] = group;
+}
+
+/* A caller may work in another group than its user's own (newgrp(1), sg(1), setegid(2)), and have others than it has here. A
+ * site of which any user without a name is accepted is believed that: it could send one in those groups. */
+static void
+be_user (NfPolicy *policy, NfCallHead *head, const NfUser *user)
+{
+  const NfCallHead caller = *head;
+  gboolean root = user->uid == 0;
+  gboolean believed = root || is_granted (policy, "");
+
+  set_user (head, user);
+  add_group (head, user->gid);
+  for (guint i = 0; believed && i < caller.n_groups; i++)
+    if (root || caller.groups[i] != 0)
+      add_group (head, caller.groups[i]);
+  if (caller.gid != NF_POLICY_OWN_GROUP
+      && ((believed && (root || caller.gid != 0)) || has_group (head, caller.gid)))
+    head->gid = caller.gid;
+}
+
 static void
 squash (NfCallHead *head)
 {
@@ -125,7 +160,7 @@ nf_policy_credentials (gpointer data, const char *site, NfCallHead *head)
                               : nf_users_by_uid (policy->users, head->uid, &user))
     {
       if (may_be (policy, &user))
-        set_user (head, &user);
+        be_user (policy, head, &user);
       else
         squash (head);
     }
@@ -141,6 +176,8 @@ nf_policy_name_caller (gpointer data, NfCallHead *head)
   NfPolicy *policy = data;
   NfUser user;
 
-  head->user = nf_users_by_uid (policy->users, head->uid, &user) ? nf_slice_str (user.name)
-                                                                 : NF_SLICE_NONE;
+  gboolean known = nf_users_by_uid (policy->users, head->uid, &user);
+  head->user = known ? nf_slice_str (user.name) : NF_SLICE_NONE;
+  if (known && head->gid == user.gid)
+    head->gid = NF_POLICY_OWN_GROUP;
 }

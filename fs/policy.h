@@ -7,6 +7,9 @@
 /* Who may do what in one share, as the map says, and whom another site's callers count as here.
  * What NfShareConf's three hooks want. Thread: any. */
 
+/* In head.gid of a message: the group that the user has by default, whatever its number where the message is read. No group has
+ * it, see chown(2). */
+#define NF_POLICY_OWN_GROUP ((guint32)-1)
 /* "nobody" and "nogroup", the numbers that Linux has for what can't be mapped. */
 #define NF_POLICY_NOBODY 65534
 
@@ -26,9 +29,12 @@ gboolean nf_policy_may_write (gpointer policy, const char *site);
 /* Sets the numbers that the call is carried out with:
  *
  *   our own mount         as they are: our kernel vouches for them
- *   a name known here     that user's, with the groups it has here
+ *   a name known here     that user's, with the groups it has here. Where "*" is granted, so that any number may come, other
+ *                         groups of the caller count, too, but root's only for root; else one that it works in must be
+ *                         among those
  *   no name               a number known here: as by its name; else as it is, but never group 0
  *   not granted by users  nobody, with no groups. Root must be named there, "*" is all others */
 void nf_policy_credentials (gpointer policy, const char *site, NfCallHead *head);
-/* Sets head.user, which is never freed, to the caller's name here; empty if it has none. */
+/* Sets head.user, which is never freed, to the caller's name here, empty if it has none; and head.gid to
+ * NF_POLICY_OWN_GROUP where it is that user's. */
 void nf_policy_name_caller (gpointer policy, NfCallHead *head);

@@ -108,15 +108,57 @@ expect_nobody (NfCallHead head)
   cr_expect_eq (head.n_groups, 0);
 }
 
+static void
+expect_groups (NfCallHead head, guint n, guint32 a, guint32 b, guint32 c)
+{
+  const guint32 groups[] = { a, b, c };
+
+  cr_expect_eq (head.n_groups, n);
+  for (guint i = 0; i < n; i++)
+    cr_expect_eq (head.groups[i], groups[i]);
+}
+
 Test (policy, a_known_name_is_that_user_with_its_groups_here)
 {
-  g_auto (Fixture) f = fixture ("", FALSE);
-  NfCallHead head = call_from_nyc (&f, "anna", 555, 666);
+  g_auto (Fixture) f = fixture ("users = anna\n", FALSE);
+  NfCallHead head = call_from_nyc (&f, "anna", 555, NF_POLICY_OWN_GROUP);
 
   cr_expect_eq (head.uid, 1001);
   cr_expect_eq (head.gid, 2001);
-  cr_expect_eq (head.n_groups, 2);
-  cr_expect_eq (head.groups[1], 27);
+  expect_groups (head, 2, 2001, 27, 0);
+}
+
+Test (policy, where_all_are_granted_the_groups_of_the_caller_count_too)
+{
+  g_auto (Fixture) f = fixture ("users = *\n", FALSE);
+  NfCallHead own = call_from_nyc (&f, "anna", 555, NF_POLICY_OWN_GROUP);
+  NfCallHead other = call_from_nyc (&f, "anna", 555, 666);
+
+  cr_expect_eq (own.gid, 2001);
+  expect_groups (own, 3, 2001, 27, 4000);
+  cr_expect_eq (other.uid, 1001);
+  cr_expect_eq (other.gid, 666);
+  expect_groups (other, 3, 2001, 27, 4000);
+  cr_expect_eq (call_from_nyc (&f, "anna", 555, 0).gid, 2001, "root's group");
+}
+
+Test (policy, who_is_in_a_list_works_in_groups_that_it_has_here)
+{
+  g_auto (Fixture) f = fixture ("users = anna\n", FALSE);
+  NfCallHead head = call_from_nyc (&f, "anna", 555, 27);
+
+  cr_expect_eq (head.gid, 27);
+  expect_groups (head, 2, 2001, 27, 0);
+  cr_expect_eq (call_from_nyc (&f, "anna", 555, 4000).gid, 2001);
+  cr_expect_eq (call_from_nyc (&f, "anna", 555, 0).gid, 2001);
+}
+
+Test (policy, root_works_in_any_group)
+{
+  g_auto (Fixture) f = fixture ("users = anna; root\n", FALSE);
+
+  cr_expect_eq (call_from_nyc (&f, "root", 0, NF_POLICY_OWN_GROUP).gid, 0);
+  cr_expect_eq (call_from_nyc (&f, "root", 0, 666).gid, 666);
 }
 
 Test (policy, an_unknown_name_is_nobody_whatever_its_number)
@@ -226,13 +268,18 @@ Test (policy, a_new_map_counts_at_once)
 Test (policy, callers_are_named_as_they_are_called_here)
 {
   g_auto (Fixture) f = fixture ("", FALSE);
-  NfCallHead head = { .uid = 1002 };
+  NfCallHead head = { .uid = 1002, .gid = 2002 };
 
   nf_policy_name_caller (f.policy, &head);
   cr_expect (nf_slice_equal (head.user, nf_slice_str ("bert")));
+  cr_expect_eq (head.gid, NF_POLICY_OWN_GROUP);
+  head.gid = 27;
+  nf_policy_name_caller (f.policy, &head);
+  cr_expect_eq (head.gid, 27);
   head.uid = 7777;
   nf_policy_name_caller (f.policy, &head);
   cr_expect_eq (head.user.len, 0);
+  cr_expect_eq (head.gid, 27);
 }
 
 Test (policy, the_directory_of_users_is_asked_once)
