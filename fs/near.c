@@ -54,6 +54,7 @@ typedef struct
   gint64 looked;
   gboolean doubted;  /* since then */
   gint64 doubted_ns; /* then he is looked for so much later */
+  gboolean behind;   /* in the background; it may have been let loose from there */
 } Place;
 static __thread Place place;
 
@@ -214,6 +215,22 @@ nf_near_is_looking (NfNear *near)
   return is;
 }
 
+static void
+set_policy (pid_t tid, int policy)
+{
+  const struct sched_param none = { 0 };
+
+  (void)sched_setscheduler (tid, policy, &none); /* allowed: that was seen before */
+}
+
+void
+nf_near_come_forward (NfNear *near)
+{
+  if (place.behind)
+    set_policy (0, near->policy);
+  place.behind = FALSE;
+}
+
 static gboolean
 pin (int cpu)
 {
@@ -248,6 +265,8 @@ nf_near_go (NfNear *near, guint32 caller, gint64 now)
 {
   gboolean is = nf_near_is (near);
 
+  if (!is)
+    nf_near_come_forward (near); /* it was let loose */
   if (!near->can || caller == 0)
     return is;
   if (is && caller == place.caller
@@ -286,18 +305,11 @@ nf_near_leave (NfNear *near)
 {
   pid_t tid = place.tid;
 
+  nf_near_come_forward (near);
   if (tid != 0
       && __atomic_compare_exchange_n (&near->tid, &tid, 0, FALSE, __ATOMIC_ACQ_REL,
                                       __ATOMIC_RELAXED))
     loosen (near, 0);
-}
-
-static void
-set_policy (pid_t tid, int policy)
-{
-  const struct sched_param none = { 0 };
-
-  (void)sched_setscheduler (tid, policy, &none); /* allowed: that was seen before */
 }
 
 void
@@ -316,10 +328,14 @@ nf_near_writev (NfNear *near, int fd, const struct iovec *iov, int count)
 {
   if (!nf_near_is (near))
     return writev (fd, iov, count);
-  set_policy (0, SCHED_IDLE);
+  if (!place.behind)
+    set_policy (0, SCHED_IDLE);
+  place.behind = TRUE;
   ssize_t n = writev (fd, iov, count);
   int err = errno;
-  set_policy (0, near->policy);
+  /* Let loose meanwhile, and perhaps before it went to the background, where nobody would look for it any more. */
+  if (!nf_near_is (near))
+    nf_near_come_forward (near);
   errno = err;
   return n;
 }

@@ -33,6 +33,8 @@
 #define AT_ONCE_NS (10 * 1000)
 /* So many looks a request that isn't to be overtaken has: it waits for nothing but for a processor. */
 #define LOOKS_ORDERED 100
+/* Every so many requests it is looked whether there is another. */
+#define LOOK_FOR_MORE 4
 /* So long nobody keeps the processor who only answers a request. */
 #define KEPT_OFF_NS (500 * 1000)
 
@@ -279,6 +281,14 @@ has_more (int fd)
   return poll (&poll_fd, 1, 0) > 0;
 }
 
+/* Beside somebody who has asked one thing after another for a while, it isn't looked for behind each. Another caller's would
+ * come between his soon, and show by whose it is. */
+static gboolean
+may_have_more (const NfReaders *readers, gboolean near)
+{
+  return !near || !nf_habit_is_alone (&readers->habit) || mine.word / TURN % LOOK_FOR_MORE == 0;
+}
+
 /* Most often the caller waits for this very processor, and asks before he lets it go again: that is what it is yielded
  * for. Somebody who computes keeps it for milliseconds. Returns when it ended. */
 static gint64
@@ -313,6 +323,25 @@ static gboolean
 is_release (const struct fuse_in_header *header)
 {
   return header->opcode == FUSE_RELEASE || header->opcode == FUSE_RELEASEDIR;
+}
+
+/* Done in no time, and others don't wait for what it holds meanwhile: it may be done in the background. */
+static gboolean
+is_light (const struct fuse_in_header *header)
+{
+  switch (header->opcode)
+    {
+    case FUSE_LOOKUP:
+    case FUSE_GETATTR:
+    case FUSE_GETXATTR:
+    case FUSE_READLINK:
+    case FUSE_ACCESS:
+    case FUSE_OPEN:
+    case FUSE_FLUSH:
+      return TRUE;
+    default:
+      return FALSE;
+    }
 }
 
 /* STATE: BUSY or ORDERED. */
@@ -351,6 +380,8 @@ dispose (NfReaders *readers, const struct fuse_in_header *header, gint64 now)
   else
     (void)nf_near_go (readers->near, header->pid, now); /* else it will spin */
   mine.shy = nf_habit_is_shy (&readers->habit);
+  if (mine.shy || !is_light (header))
+    nf_near_come_forward (readers->near);
   if (is_release (header))
     stay (readers, now, ORDERED);
   else if (stays)
@@ -391,7 +422,7 @@ nf_readers_read (NfReaders *readers, int fd, void *buf, gsize size)
     nf_habit_forget (&readers->habit);
   else
     nf_habit_next (&readers->habit, header->pid, now - since <= (spins ? SPIN_NS : SOON_NS),
-                   has_more (fd));
+                   may_have_more (readers, near) && has_more (fd));
   dispose (readers, header, now);
   return n;
 }

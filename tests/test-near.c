@@ -307,16 +307,50 @@ Test (near, whoever_is_answered_goes_on_first)
     {
       cr_assert (go_to (&caller));
       cr_assert_eq (nf_near_writev (near, caller.answers[1], &iov, 1), 1);
-      cr_assert_eq (sched_getscheduler (0), SCHED_OTHER);
+      cr_assert_eq (sched_getscheduler (0), SCHED_IDLE);
       wait_for (&caller);
     }
   cr_assert_eq (caller.seen, SCHED_IDLE);
   errno = 0;
   cr_assert_eq (nf_near_writev (near, -1, &iov, 1), -1);
   cr_assert_eq (errno, EBADF);
+  nf_near_come_forward (near);
   cr_assert_eq (sched_getscheduler (0), SCHED_OTHER);
   end (&caller);
   nf_near_leave (near);
+}
+
+/* However that ends. */
+Test (near, nobody_stays_in_the_background)
+{
+  if (!is_possible ())
+    return;
+  struct iovec iov = { (void *)"", 1 };
+  pthread_t thread;
+  Caller caller;
+  int fds[2];
+
+  cr_assert_eq (pipe (fds), 0);
+  begin (&caller, nth_cpu (1));
+  cr_assert (go_to (&caller));
+  cr_assert_eq (nf_near_writev (near, fds[1], &iov, 1), 1);
+  nf_near_leave (near);
+  cr_assert_eq (sched_getscheduler (0), SCHED_OTHER);
+  cr_assert (go_to (&caller));
+  cr_assert_eq (nf_near_writev (near, fds[1], &iov, 1), 1);
+  cr_assert_eq (sched_getscheduler (0), SCHED_IDLE);
+  cr_assert_eq (pthread_create (&thread, NULL, let_loose, near), 0);
+  cr_assert_eq (pthread_join (thread, NULL), 0);
+  cr_assert_eq (sched_getscheduler (0), SCHED_OTHER);
+  cr_assert_eq (nf_near_writev (near, fds[1], &iov, 1), 1);
+  cr_assert_eq (sched_getscheduler (0), SCHED_OTHER);
+  cr_assert (go_to (&caller));
+  cr_assert_eq (nf_near_writev (near, fds[1], &iov, 1), 1);
+  cr_assert_eq (sched_getscheduler (0), SCHED_IDLE);
+  nf_near_leave (near);
+  end (&caller);
+  close (fds[0]);
+  close (fds[1]);
 }
 
 Test (near, an_answer_of_somebody_who_is_nowhere_is_only_sent)
