@@ -18,6 +18,10 @@ typedef struct
   guint64 value;
   NfAttr attr;
   gboolean rebuilt; /* from the journal: of attr only the fid is known */
+  /* The process ended in between: it was appended, and perhaps not made, or not all of it. When the call comes again it is to
+   * be carried out again, a write at OFFSET. */
+  gboolean unsure;
+  guint64 offset;
 } NfAnswer;
 
 typedef enum

@@ -167,6 +167,20 @@ answer_known (NfPrimary *primary, const char *site, guint64 reqid, const NfAnswe
   send_answer (primary, site, reqid, known->status, &answer);
 }
 
+/* CALL as it was carried out in the last life: where the end of the file was then is known only by that. */
+static NfMsg
+as_before (const NfMsg *call, const NfAnswer *known)
+{
+  NfMsg again = *call;
+
+  if (call->type == NF_MSG_WRITE)
+    {
+      again.write.offset = known->offset;
+      again.write.flags &= ~(guint32)NF_WRITE_APPEND;
+    }
+  return again;
+}
+
 /* Carried out once, however often it is sent. */
 static void
 take_change (NfPrimary *primary, const char *site, const NfMsg *call, const NfCallHead *head)
@@ -174,13 +188,20 @@ take_change (NfPrimary *primary, const char *site, const NfMsg *call, const NfCa
   guint64 reqid = head->reqid;
   g_auto (NfMsg) answer = { 0 };
   NfAnswer known;
+  NfMsg again;
 
   if (reqid != 0)
     switch (nf_answered_begin (primary->answered, site, reqid, head->acked, &known))
       {
       case NF_ANSWERED_KNOWN:
-        answer_known (primary, site, reqid, &known);
-        return;
+        if (!known.unsure)
+          {
+            answer_known (primary, site, reqid, &known);
+            return;
+          }
+        again = as_before (call, &known);
+        call = &again;
+        break;
       case NF_ANSWERED_BUSY:
         return;
       case NF_ANSWERED_NEW:
@@ -189,8 +210,10 @@ take_change (NfPrimary *primary, const char *site, const NfMsg *call, const NfCa
   int status = nf_primary_execute (primary, site, NULL, call, head, &answer);
   if (reqid != 0)
     {
-      known
-          = (NfAnswer){ status, answer.answer.seq, answer.answer.value, answer.answer.attr, FALSE };
+      known = (NfAnswer){ .status = status,
+                          .seq = answer.answer.seq,
+                          .value = answer.answer.value,
+                          .attr = answer.answer.attr };
       nf_answered_end (primary->answered, site, reqid, &known);
     }
   send_answer (primary, site, reqid, status, &answer);

@@ -215,6 +215,8 @@ note_answer (NfPosition position, NfSlice bytes, gpointer data)
   if (!nf_record_decode (bytes, &record) || record.reqid == 0 || record.site.len == 0
       || g_hash_table_contains (answers->aborted, &position.seq))
     return TRUE;
+  answer.unsure = g_hash_table_contains (answers->primary->unsure, &position.seq);
+  answer.offset = record.offset;
   g_autofree char *site = nf_slice_dup (record.site);
   answer.attr.fid = record.fid;
   answer.value = record.kind == NF_OP_DATA ? record.length : (guint64)record.creates;
@@ -235,6 +237,7 @@ rebuild_answers (NfPrimary *primary)
 
   (void)nf_journal_read (journal, from, note_aborted, &answers);
   (void)nf_journal_read (journal, from, note_answer, &answers);
+  g_hash_table_remove_all (primary->unsure);
 }
 
 /* ---- opening ---- */

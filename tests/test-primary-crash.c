@@ -302,3 +302,73 @@ Test (crash, a_write_under_way_is_broadcast_as_it_stands, .timeout = 60)
       world_free (world);
     }
 }
+
+typedef enum
+{
+  OVERWRITE,
+  APPEND,
+  TRUNCATE,
+  N_CALLS,
+} Call;
+
+static int
+call_of_site (World *world, NfFid fid, Call call)
+{
+  const NfAttr shorter = { .size = 3 };
+
+  switch (call)
+    {
+    case OVERWRITE:
+      return do_write (world, fid, 5, 0, "abcdefghij", 10);
+    case APPEND:
+      return do_write (world, fid, 0, NF_WRITE_APPEND, "abcdefghij", 10);
+    default:
+      return do_setattr (world, fid, NF_SET_SIZE, &shorter);
+    }
+}
+
+/* Dies at POINT of a call by another site. */
+static void
+die_in_call (World *world, Call call, guint point)
+{
+  NfFid f;
+
+  world_open (world);
+  world->umask = 0;
+  (void)do_create (world, ROOT, "f", 0666, 0, &f);
+  (void)do_write (world, f, 0, 0, "0123456789", 10);
+  nf_msg_free (subscribe (world, (NfPosition){ 0 }));
+  world->site = "b";
+  hits_left = point;
+  world->a->host.point = die_at_point;
+  (void)call_of_site (world, f, call);
+  _exit (0);
+}
+
+/* A site's change was appended, and the process ended before it was made, or before it was answered. The site sends it again. */
+Test (crash, a_change_that_was_only_appended_is_made_when_it_is_sent_again, .timeout = 60)
+{
+  static const char *const expected[] = { "01234abcdefghij", "0123456789abcdefghij", "012" };
+
+  for (guint i = 0; i < 4 * N_CALLS; i++)
+    {
+      guint point = i / N_CALLS;
+      Call call = i % N_CALLS;
+      World *world = world_new ();
+      pid_t pid = fork ();
+      int status;
+      if (pid == 0)
+        die_in_call (world, call, point);
+      cr_assert_eq (waitpid (pid, &status, 0), pid);
+      world_open (world);
+      nf_msg_free (subscribe (world, (NfPosition){ 0 }));
+      world->site = "b";
+      int rc = call_of_site (world, 2, call);
+      cr_assert_eq (rc, 0, "call %u killed at %u: %d", call, point, rc);
+      cr_assert_eq (do_read (world, 2, 0, 100), 0);
+      cr_assert (nf_slice_equal (world->answer.answer.data, nf_slice_str (expected[call])),
+                 "call %u killed at %u: %.*s", call, point, (int)world->answer.answer.data.len,
+                 (const char *)world->answer.answer.data.data);
+      world_free (world);
+    }
+}
