@@ -217,7 +217,7 @@ int
 nf_journal_append_several (NfJournal *journal, const NfSlice *records, guint n,
                            NfPosition *ret_positions)
 {
-  NfRecord decoded[NF_JOURNAL_SEVERAL_MAX];
+  g_autofree NfRecord *decoded = g_new (NfRecord, n);
   GBytes *copies[NF_JOURNAL_SEVERAL_MAX];
   int rc;
 
