@@ -52,8 +52,6 @@ struct NfPrimary
   pthread_mutex_t rename_lock; /* directories that change their parent; before object locks */
   NfOrder *order;
   NfAnswered *answered;
-  GHashTable
-      *unsure; /* of seq: appended in the last life, and perhaps not made; only while it recovers */
   NfBroadcast *broadcast;
   NfServe *serve;
   NfWaits *waits;

@@ -187,22 +187,83 @@ nf_primary_close_clean (NfPrimary *primary)
 
 /* ---- request ids ---- */
 
+/* What the journal says was asked for is taken for answered, but for one thing: a record that is its object's last before a
+ * reign that an unclean end has begun may have been appended and not made, or not all of it (after it there would be another
+ * only if it had been). Whoever has no answer to that asks again, however many lives later, and it is made then. Where it
+ * can be seen to be so already it isn't: a range never can, and one more write of the same bytes is no harm. */
 typedef struct
 {
   NfPrimary *primary;
-  GHashTable *aborted;
+  GHashTable *aborted; /* of seq */
+  GHashTable *last;    /* fid → seq: of this reign's records */
+  GHashTable *unsure;  /* of seq */
 } Answers;
 
+static void
+note_last (Answers *answers, NfFid fid, guint64 seq)
+{
+  if (fid != NF_FID_NONE)
+    g_hash_table_insert (answers->last, g_memdup2 (&fid, sizeof fid), g_memdup2 (&seq, sizeof seq));
+}
+
+static void
+end_of_reign (Answers *answers)
+{
+  GHashTableIter iter;
+  gpointer seq;
+
+  g_hash_table_iter_init (&iter, answers->last);
+  while (g_hash_table_iter_next (&iter, NULL, &seq))
+    g_hash_table_add (answers->unsure, g_memdup2 (seq, sizeof (guint64)));
+  g_hash_table_remove_all (answers->last);
+}
+
 static gboolean
-note_aborted (NfPosition position, NfSlice bytes, gpointer data)
+note_record (NfPosition position, NfSlice bytes, gpointer data)
 {
   Answers *answers = data;
   NfRecord record;
 
-  (void)position;
-  if (bytes.len > 0 && bytes.data[0] == NF_OP_ABORT && nf_record_decode (bytes, &record))
+  if (!nf_record_decode (bytes, &record))
+    return TRUE;
+  if (record.kind == NF_OP_ABORT)
     g_hash_table_add (answers->aborted, g_memdup2 (&record.aborted, sizeof record.aborted));
+  else if (record.kind == NF_OP_EPOCH)
+    end_of_reign (answers);
+  note_last (answers, record.fid, position.seq);
+  for (guint i = 0; i < record.n_names; i++)
+    {
+      note_last (answers, record.names[i].parent, position.seq);
+      note_last (answers, record.names[i].fid, position.seq);
+    }
   return TRUE;
+}
+
+/* Names were looked at by the redo: what wasn't made of them was aborted. */
+static gboolean
+is_seen_made (NfShare *share, const NfRecord *record)
+{
+  g_autofree char *name = NULL;
+  g_autofree char *value = NULL;
+  NfAttr now;
+
+  switch (record->kind)
+    {
+    case NF_OP_NAMES:
+      return TRUE;
+    case NF_OP_ATTR:
+      return nf_tree_stat (share->tree, record->fid, &now) == 0
+             && (nf_exec_differs (&record->attr, &now, record->mask) & record->mask) == 0;
+    case NF_OP_XATTR:
+      name = nf_slice_dup (record->xname);
+      value = g_malloc (NF_XATTR_MAX);
+      int len = nf_tree_getxattr (share->tree, record->fid, name, value, NF_XATTR_MAX);
+      return record->removes
+                 ? len == -ENODATA
+                 : len >= 0 && nf_slice_equal (nf_slice (value, (gsize)len), record->value);
+    default:
+      return FALSE;
+    }
 }
 
 static gboolean
@@ -215,7 +276,8 @@ note_answer (NfPosition position, NfSlice bytes, gpointer data)
   if (!nf_record_decode (bytes, &record) || record.reqid == 0 || record.site.len == 0
       || g_hash_table_contains (answers->aborted, &position.seq))
     return TRUE;
-  answer.unsure = g_hash_table_contains (answers->primary->unsure, &position.seq);
+  answer.unsure = g_hash_table_contains (answers->unsure, &position.seq)
+                  && !is_seen_made (answers->primary->share, &record);
   answer.offset = record.offset;
   g_autofree char *site = nf_slice_dup (record.site);
   answer.attr.fid = record.fid;
@@ -233,11 +295,13 @@ rebuild_answers (NfPrimary *primary)
   guint64 from = MAX (first, last > ANSWERS_BACK ? last - ANSWERS_BACK : 0);
   g_autoptr (GHashTable) aborted
       = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
-  Answers answers = { primary, aborted };
+  g_autoptr (GHashTable) lasts
+      = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
+  g_autoptr (GHashTable) unsure = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
+  Answers answers = { primary, aborted, lasts, unsure };
 
-  (void)nf_journal_read (journal, from, note_aborted, &answers);
+  (void)nf_journal_read (journal, from, note_record, &answers);
   (void)nf_journal_read (journal, from, note_answer, &answers);
-  g_hash_table_remove_all (primary->unsure);
 }
 
 /* ---- opening ---- */

@@ -380,7 +380,7 @@ restate_attr (Redo *redo, const NfRecord *was, const NfAttr *now)
 }
 
 static void
-restate_xattr (Redo *redo, const NfRecord *was, gboolean *ret_made)
+restate_xattr (Redo *redo, const NfRecord *was)
 {
   NfTree *tree = redo->primary->share->tree;
   g_autofree char *name = nf_slice_dup (was->xname);
@@ -391,26 +391,15 @@ restate_xattr (Redo *redo, const NfRecord *was, gboolean *ret_made)
 
   if (len < 0 && len != -ENODATA)
     return; /* not here any more */
-  *ret_made = was->removes ? len < 0
-                           : len >= 0 && nf_slice_equal (nf_slice (value, (gsize)len), was->value);
   if (len > 0)
     record.value = nf_slice (value, (gsize)len);
   append (redo, &record);
-}
-
-/* Who has asked for it has no answer, and asks again. A change that can't be seen to be made has to be made then; a range
- * never can, and one more write of the same bytes is no harm. */
-static void
-note_unsure (Redo *redo, const Item *item)
-{
-  g_hash_table_add (redo->primary->unsure, g_memdup2 (&item->seq, sizeof item->seq));
 }
 
 static void
 redo_object (Redo *redo, const Item *item)
 {
   const NfRecord *record = &item->record;
-  gboolean made = FALSE;
   NfAttr now;
 
   if (item->finished || nf_tree_stat (redo->primary->share->tree, record->fid, &now) != 0)
@@ -418,14 +407,9 @@ redo_object (Redo *redo, const Item *item)
   if (record->kind == NF_OP_DATA)
     restate_range (redo, record, &now, record->offset, record->offset + record->length);
   else if (record->kind == NF_OP_ATTR)
-    {
-      restate_attr (redo, record, &now);
-      made = (nf_exec_differs (&record->attr, &now, record->mask) & record->mask) == 0;
-    }
+    restate_attr (redo, record, &now);
   else
-    restate_xattr (redo, record, &made);
-  if (!made)
-    note_unsure (redo, item);
+    restate_xattr (redo, record);
 }
 
 /* ---- the whole ---- */

@@ -29,7 +29,6 @@ free_parts (NfPrimary *primary)
   if (primary->order)
     nf_order_free (primary->order);
   nf_answered_free (primary->answered);
-  g_hash_table_unref (primary->unsure);
   g_array_unref (primary->late);
   nf_locks_clear (&primary->locks);
   pthread_mutex_destroy (&primary->rename_lock);
@@ -52,7 +51,6 @@ new_parts (NfShare *share)
   pthread_mutex_init (&primary->check_lock, NULL);
   primary->late = g_array_new (FALSE, FALSE, sizeof (NfLate));
   primary->answered = nf_answered_new ();
-  primary->unsure = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   primary->adopter = nf_adopter_new (primary);
   primary->linger = nf_linger_new (share->host);
   primary->serve = nf_serve_new (primary);

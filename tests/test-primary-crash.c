@@ -345,14 +345,30 @@ die_in_call (World *world, Call call, guint point)
   _exit (0);
 }
 
+/* A life of which nothing is known but that it began. */
+static void
+live_and_die (World *world)
+{
+  int status;
+  pid_t pid = fork ();
+
+  if (pid == 0)
+    {
+      world_open (world);
+      _exit (0);
+    }
+  cr_assert_eq (waitpid (pid, &status, 0), pid);
+}
+
 /* A site's change was appended, and the process ended before it was made, or before it was answered. The site sends it again. */
 Test (crash, a_change_that_was_only_appended_is_made_when_it_is_sent_again, .timeout = 60)
 {
   static const char *const expected[] = { "01234abcdefghij", "0123456789abcdefghij", "012" };
 
-  for (guint i = 0; i < 4 * N_CALLS; i++)
+  for (guint i = 0; i < 8 * N_CALLS; i++)
     {
-      guint point = i / N_CALLS;
+      guint lives = i / N_CALLS / 4;
+      guint point = i / N_CALLS % 4;
       Call call = i % N_CALLS;
       World *world = world_new ();
       pid_t pid = fork ();
@@ -360,6 +376,13 @@ Test (crash, a_change_that_was_only_appended_is_made_when_it_is_sent_again, .tim
       if (pid == 0)
         die_in_call (world, call, point);
       cr_assert_eq (waitpid (pid, &status, 0), pid);
+      /* It may take the site several lives of the primary to come again. */
+      if (lives > 0)
+        {
+          live_and_die (world);
+          world_open (world);
+          world_close (world);
+        }
       world_open (world);
       nf_msg_free (subscribe (world, (NfPosition){ 0 }));
       world->site = "b";
