@@ -4,6 +4,8 @@
 # normal user if there is one to be.
 set -u
 . "${NF_SRC:-.}/tests/mount/lib.sh"
+# shellcheck source=tests/sites/as-user.sh
+. "${NF_SRC:-.}/tests/sites/as-user.sh"
 
 nearfs=$(realpath "$build/nearfs")
 build=$(realpath "$build")
@@ -219,12 +221,10 @@ run ()
 
 begin
 need_fuse
-if [ "$(id -u)" = 0 ] && [ -z "${NF_AS_USER:-}" ]; then
+if [ "$(id -u)" = 0 ]; then
   run
-  # As a normal user, by fusermount3.
-  chmod 1777 "$dir"
-  NF_AS_USER=1 setpriv --reuid nobody --regid nogroup --clear-groups \
-    env TMPDIR="$dir" bash "$self" || fail 'as a normal user'
+  # By fusermount3.
+  run_as_user "$self" || fail 'as a normal user'
 else
   run
 fi
