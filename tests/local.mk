@@ -38,7 +38,7 @@ WORLD = $(SIM) tests/sim-world.c tests/sim-world.h
 
 # The first, since it takes longest, niced: the scripts with several sites mostly wait.
 unit_tests += tests/test-histories
-tests_test_histories_SOURCES = tests/test-histories.c tests/history.c tests/history.h tests/history-private.h tests/history-chains.c tests/history-end.c tests/sim-disk.c tests/sim-disk.h tests/sim-eio.c tests/sim-eio.h $(WORLD)
+tests_test_histories_SOURCES = tests/test-histories.c tests/history.c tests/history.h tests/history-private.h tests/history-chains.c tests/history-end.c tests/sim-disk.c tests/sim-disk.h tests/own-mounts.c tests/own-mounts.h tests/sim-eio.c tests/sim-eio.h $(WORLD)
 tests_test_histories_LDADD = $(SYNC_UNIT)
 # The calls that tests/sim-eio.c lets fail.
 tests_test_histories_LDFLAGS = $(AM_LDFLAGS) \
@@ -132,7 +132,7 @@ tests_test_own_changes_SOURCES = tests/test-own-changes.c $(SIM)
 tests_test_own_changes_LDADD = $(SYNC_UNIT)
 
 unit_tests += tests/test-check
-tests_test_check_SOURCES = tests/test-check.c $(SIM)
+tests_test_check_SOURCES = tests/test-check.c tests/own-mounts.c tests/own-mounts.h $(SIM)
 tests_test_check_LDADD = $(SYNC_UNIT)
 
 unit_tests += tests/test-reboot
@@ -202,7 +202,7 @@ tests_test_journal_LDADD = $(SYNC_UNIT)
 tests_test_index_SOURCES = tests/test-index.c
 tests_test_index_LDADD = $(SYNC_UNIT)
 unit_tests += tests/test-index-room
-tests_test_index_room_SOURCES = tests/test-index-room.c tests/sim-disk.c tests/sim-disk.h tests/sim-eio.c tests/sim-eio.h
+tests_test_index_room_SOURCES = tests/test-index-room.c tests/sim-disk.c tests/sim-disk.h tests/own-mounts.c tests/own-mounts.h tests/sim-eio.c tests/sim-eio.h
 tests_test_index_room_LDADD = $(SYNC_UNIT)
 tests_test_index_room_LDFLAGS = $(tests_test_histories_LDFLAGS)
 tests_test_tree_SOURCES = tests/test-tree.c tests/tree-help.c tests/tree-help.h

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <linux/loop.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,13 +33,6 @@ struct NfSimDisk
   char *mountpoint;
   char *dir;
 };
-
-gboolean
-nf_sim_disks_prepare (void)
-{
-  return geteuid () == 0 && unshare (CLONE_NEWNS) == 0
-         && mount (NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
-}
 
 /* Gone with the last descriptor, however this process ends. */
 static int

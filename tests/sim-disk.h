@@ -9,9 +9,7 @@
 
 typedef struct NfSimDisk NfSimDisk;
 
-/* In this process's own view of the mounts; before the first disk. FALSE: there can't be any. */
-gboolean nf_sim_disks_prepare (void);
-/* Mounted; NULL: there can't be any. */
+/* Mounted, after nf_own_mounts(); NULL: there can't be any. */
 NfSimDisk *nf_sim_disk_new (void);
 void nf_sim_disk_free (NfSimDisk *disk);
 /* Where the share is to be. */

@@ -4,7 +4,6 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "sync/check.h"
+#include "tests/own-mounts.h"
 #include "tests/sim.h"
 
 /* A replica that somebody has been at, compared and repaired. */
@@ -456,8 +456,7 @@ Test (check, much_that_is_gone_goes_elsewhere_only_when_confirmed)
 /* It is there, only not to be seen. */
 Test (check, what_something_is_mounted_over_is_not_taken_for_removed)
 {
-  if (geteuid () != 0 || unshare (CLONE_NEWNS) != 0
-      || mount (NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+  if (!nf_own_mounts ())
     cr_skip_test ("mounting needs root");
   World *world = world_new ();
   g_autofree char *sub = path_in (world->dirs[0], "sub");

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/own-mounts.h"
+
 /* Many histories (history.h), by several workers.
  *
  * One that fails is made smaller, as long as it fails, and its line printed; that line in `found` below makes it a
@@ -135,7 +137,7 @@ number (const char *name, guint otherwise)
 static gboolean
 make_disks (NfSimDisk **disks)
 {
-  if (!nf_sim_disks_prepare ())
+  if (!nf_own_mounts ())
     return FALSE;
   for (guint i = 0; i < NF_WORLD_SITES; i++)
     {

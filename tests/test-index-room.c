@@ -8,9 +8,11 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "sync/index.h"
+#include "tests/own-mounts.h"
 #include "tests/sim-disk.h"
 
 /* An index that is written through its map, on a disk that is full, or refuses. It takes root to make one, as in CI. */
@@ -42,7 +44,7 @@ start (void)
 {
   g_log_set_writer_func (discard_log, NULL, NULL);
   (void)signal (SIGBUS, SIG_DFL); /* a sanitizer's own would be asked before */
-  if (!nf_sim_disks_prepare ())
+  if (!nf_own_mounts ())
     {
       cr_assert_neq (geteuid (), 0);
       return;
