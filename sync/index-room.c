@@ -53,8 +53,37 @@
 #define CHANGE_OF_MANY 2048
 /* And its share of the list of free pages: eight bytes for each. */
 #define FREE_LIST_SHARE 256
+/* LMDB 0.9.24: a header and 126 readers, 64 bytes each, rounded up to pages; and room to spare. */
+#define LOCK_BYTES (16 * 1024)
 
 /* ---- opening ---- */
+
+/* Takes the bytes of FD from FROM to END. */
+static int
+allocate (int fd, guint64 from, guint64 end)
+{
+  int rc;
+
+  while ((rc = fallocate (fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end - from))) != 0
+         && errno == EINTR)
+    ;
+  if (rc == 0)
+    return 0;
+  return errno == EDQUOT ? -ENOSPC : -errno;
+}
+
+/* LMDB stores into its lock file through a map, whatever the flags: a full disk would raise SIGBUS. */
+static int
+take_lock_file (const char *index)
+{
+  g_autofree char *path = g_strconcat (index, "-lock", NULL);
+  int fd = open (path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+  int rc = fd >= 0 ? allocate (fd, 0, LOCK_BYTES) : -errno;
+
+  if (fd >= 0)
+    (void)close (fd); /* nothing was written */
+  return rc == -EOPNOTSUPP ? 0 : rc;
+}
 
 static int
 open_env (NfIndex *index, gsize map_size, unsigned flags)
@@ -85,20 +114,6 @@ overwrites_in_place (int fd)
   return fstatfs (fd, &fs) == 0
          && (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC
              || fs.f_type == TMPFS_MAGIC);
-}
-
-/* Takes the bytes of FD from FROM to END. */
-static int
-allocate (int fd, guint64 from, guint64 end)
-{
-  int rc;
-
-  while ((rc = fallocate (fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end - from))) != 0
-         && errno == EINTR)
-    ;
-  if (rc == 0)
-    return 0;
-  return errno == EDQUOT ? -ENOSPC : -errno;
 }
 
 /* Files of any size may be made: a limit would raise SIGXFSZ when the file becomes as long as its map. */
@@ -169,8 +184,11 @@ open_mapped (NfIndex *index)
 int
 nf_index_open_file (NfIndex *index)
 {
-  int rc = open_mapped (index) ? 0 : open_env (index, MAP_SIZE_FIRST, 0);
+  int rc = take_lock_file (index->path);
 
+  if (rc != 0)
+    return rc;
+  rc = open_mapped (index) ? 0 : open_env (index, MAP_SIZE_FIRST, 0);
   return rc == -ENOMEM ? open_env (index, MAP_SIZE_SMALL, 0) : rc;
 }
 

@@ -135,6 +135,44 @@ Test (index_room, a_full_disk_refuses_and_leaves_what_was)
   check_all (2, n + MANY);
 }
 
+/* In a process of its own, which doesn't close it. */
+static void
+put_and_die (guint i)
+{
+  pid_t pid = fork ();
+
+  cr_assert_geq (pid, 0);
+  if (pid == 0)
+    {
+      reopen ();
+      _exit (put (i) == 0 ? 0 : 1);
+    }
+  int status = -1;
+  cr_assert_eq (waitpid (pid, &status, 0), pid);
+  cr_assert_eq (status, 0);
+}
+
+/* LMDB's lock file is written through a map, too. */
+Test (index_room, what_has_no_room_to_be_opened_is_refused)
+{
+  if (!disk)
+    return;
+  g_autofree char *lock = g_build_filename (nf_sim_disk_dir (disk), "index-lock", NULL);
+  g_autoptr (GError) error = NULL;
+
+  nf_index_close (g_steal_pointer (&index_));
+  put_and_die (2);
+  cr_assert_eq (unlink (lock), 0);
+  sync (); /* then its blocks are free */
+  nf_sim_disk_fill (disk, TRUE);
+  index_ = nf_index_open (nf_sim_disk_dir (disk), "index", &error);
+  cr_assert_null (index_);
+  cr_assert_not_null (strstr (error->message, g_strerror (ENOSPC)), "%s", error->message);
+  nf_sim_disk_fill (disk, FALSE);
+  reopen ();
+  check_all (2, 1);
+}
+
 Test (index_room, a_long_transaction_takes_its_room_as_it_goes)
 {
   if (!disk)
