@@ -4,6 +4,7 @@
 #include "tests/history-private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@ struct Chain
   gboolean over;
   int status;
   NfFid fid;
+  NfFile *file; /* open for writing, if this history has handles */
   guint64 id;
   guint32 len;
   gboolean sync;
@@ -89,7 +91,17 @@ chain_call (Chain *chain, NfMsg *msg, NfCallDone done)
   msg->head.uid = getuid ();
   msg->head.gid = getgid ();
   chain->waiting = TRUE;
-  nf_share_call (share, msg, done, chain, NULL);
+  if (chain->file && msg->type != NF_MSG_RENAME)
+    nf_file_call (chain->file, msg, done, chain, NULL);
+  else
+    nf_share_call (share, msg, done, chain, NULL);
+}
+
+/* Older seeds don't know of them. */
+static gboolean
+has_handles (const Chain *chain)
+{
+  return (chain->run->history.kinds & NF_KIND_REVIVE) != 0;
 }
 
 static void
@@ -101,7 +113,41 @@ chain_create (Chain *chain, const char *name)
   msg.create.parent = NF_FID_ROOT;
   msg.create.name = nf_slice_str (name);
   msg.create.mode = 0644;
+  msg.create.flags = has_handles (chain) ? NF_CREATE_HOLD : 0;
   chain_call (chain, &msg, answered);
+}
+
+static void
+opened (gpointer data, int status, NfFile *file)
+{
+  Chain *chain = data;
+
+  chain->waiting = FALSE;
+  chain->status = status;
+  chain->file = file;
+}
+
+/* FALSE: it needs no handle, or has it. Whoever has none isn't told that a write has failed. */
+static gboolean
+chain_opens (Chain *chain)
+{
+  if (!has_handles (chain) || chain->file)
+    return FALSE;
+  chain->waiting = TRUE;
+  nf_share_open_file (chain->run->world->sites[chain->site]->share, chain->fid, O_RDWR, TRUE,
+                      opened, chain);
+  return TRUE;
+}
+
+/* Of what the disk had no room for all, a part is written. */
+static void
+has_written (gpointer data, int status, const NfMsg *answer)
+{
+  Chain *chain = data;
+
+  answered (data, status, NULL);
+  if (status == 0 && answer->answer.value != chain->len)
+    chain->status = -ENOSPC;
 }
 
 static void
@@ -110,18 +156,19 @@ chain_write (Chain *chain, guint32 len)
   NfMsg msg = { .type = NF_MSG_WRITE };
   g_autofree guint8 *data = g_malloc (len);
 
+  chain->len = len;
   fill (data, chain->id, len);
   msg.write.fid = chain->fid;
   msg.write.data = nf_slice (data, len);
-  chain_call (chain, &msg, answered);
+  chain_call (chain, &msg, has_handles (chain) ? has_written : answered);
 }
 
 static void
 chain_flush (Chain *chain, gboolean sync)
 {
   chain->waiting = TRUE;
-  nf_share_flush (chain->run->world->sites[chain->site]->share, chain->fid, NULL, sync, FALSE,
-                  answered, chain);
+  nf_share_flush (chain->run->world->sites[chain->site]->share, chain->fid, chain->file, sync,
+                  FALSE, answered, chain);
 }
 
 static void
@@ -140,11 +187,15 @@ has_size (gpointer data, int status, const NfMsg *answer)
   Chain *chain = data;
 
   answered (data, status, NULL);
-  if (status == 0 && answer->answer.attr.size != chain->len)
-    chain->status = -EIO;
+  if (status != 0 || answer->answer.attr.size == chain->len)
+    return;
+  if (chain->file)
+    nf_world_fail ("G4: %s is told that %u bytes of %" G_GUINT64_FORMAT
+                   " are written, and has %" G_GUINT64_FORMAT,
+                   nf_world_sites[chain->site], chain->len, chain->id, answer->answer.attr.size);
+  chain->status = -EIO;
 }
 
-/* Without a handle nobody is told that a write has failed. */
 static void
 chain_check_size (Chain *chain)
 {
@@ -189,7 +240,10 @@ keep (Chain *chain)
       chain_create (chain, name);
       break;
     case 1:
-      chain_write (chain, chain->len);
+      if (chain_opens (chain))
+        chain->step = 1;
+      else
+        chain_write (chain, chain->len);
       break;
     case 2:
       chain_flush (chain, chain->sync);
@@ -228,8 +282,10 @@ save (Chain *chain)
       chain_create (chain, name);
       break;
     case 1:
-      chain->len = DOC_LEN;
-      chain_write (chain, DOC_LEN);
+      if (chain_opens (chain))
+        chain->step = 1;
+      else
+        chain_write (chain, DOC_LEN);
       break;
     case 2:
       /* As on any disk, a power cut can leave a name without what wasn't fsynced. */
@@ -423,6 +479,23 @@ read_in_turn (Chain *chain)
 /* ---- all of them ---- */
 
 void
+nf_history_forget_handles (gpointer data, guint site)
+{
+  Run *run = data;
+
+  for (guint i = 0; i < run->chains->len; i++)
+    {
+      Chain *chain = run->chains->pdata[i];
+      if (chain->site != site || !chain->file)
+        continue;
+      NfFile *file = g_steal_pointer (&chain->file);
+      chain->over = TRUE;
+      if (!chain->waiting) /* else it is lost with the site: its call will be answered yet */
+        nf_file_close (file);
+    }
+}
+
+void
 nf_history_begin_chain (Run *run)
 {
   static void (*const kinds[]) (Chain *)
@@ -440,12 +513,16 @@ nf_history_chains_go_on (Run *run)
       Chain *chain = run->chains->pdata[i - 1];
       if (run->world->sites[chain->site]->dead)
         {
+          chain->file = NULL;
           chain->over = TRUE; /* nobody is told; it may be answered yet, so it stays */
           run->in_turn = run->in_turn && chain->go != write_in_turn;
         }
-      else if (!chain->waiting)
+      else if (!chain->waiting && !chain->over)
         chain->go (chain);
-      if (chain->over)
-        g_ptr_array_remove_index_fast (run->chains, i - 1); /* freed with the life */
+      if (!chain->over)
+        continue;
+      if (chain->file)
+        nf_file_close (g_steal_pointer (&chain->file));
+      g_ptr_array_remove_index_fast (run->chains, i - 1); /* freed with the life */
     }
 }

@@ -41,8 +41,10 @@ typedef struct
   NfWorld *world;
   NfSimDisk **disks; /* NULL: none */
   Ledger *ledger;
-  GRand *rand; /* for what isn't the simulator's */
-  guint left;  /* steps to the end of this life */
+  GRand *rand;   /* for what isn't the simulator's */
+  guint left;    /* steps to when some sites are killed */
+  guint killed;  /* sites, since the life began; by bit, as the next */
+  guint mourned; /* found dead by all that was under way at them */
   guint64 epochs[NF_WORLD_SITES];
   gboolean in_turn; /* somebody writes the two files that go together */
   GPtrArray *chains;
@@ -52,6 +54,8 @@ typedef struct
 /* ---- history-chains.c ---- */
 /* Some of it begins, if there isn't enough yet. */
 void nf_history_begin_chain (Run *run);
+/* What has files open at the site, as RUN's world asks for, is over. */
+void nf_history_forget_handles (gpointer run, guint site);
 /* Whatever was answered does what comes next. */
 void nf_history_chains_go_on (Run *run);
 /* The id that all of DATA is; 0: of more than one, or none. */

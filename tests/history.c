@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sync/share-internal.h"
 #include "tests/sim-eio.h"
 
 /* Nothing ever hangs. */
@@ -20,19 +21,20 @@
 
 /* ---- one life ---- */
 
+/* By the last record that it has; what is applied may lag behind it. */
 static void
 check_epochs (Run *run)
 {
   for (guint i = 0; i < NF_WORLD_SITES; i++)
     {
-      NfShareStatus status;
-      if (run->world->sites[i]->dead)
+      NfSimSite *site = run->world->sites[i];
+      if (site->dead || !site->share->journal)
         continue;
-      nf_share_status (run->world->sites[i]->share, &status);
-      if (status.position.epoch != 0 && status.position.epoch < run->epochs[i])
+      guint64 epoch = nf_journal_last (site->share->journal).epoch;
+      if (epoch != 0 && epoch < run->epochs[i])
         nf_world_fail ("G5: the epoch of %s falls from %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT,
-                       nf_world_sites[i], run->epochs[i], status.position.epoch);
-      run->epochs[i] = MAX (run->epochs[i], status.position.epoch);
+                       nf_world_sites[i], run->epochs[i], epoch);
+      run->epochs[i] = MAX (run->epochs[i], epoch);
     }
 }
 
@@ -56,10 +58,20 @@ end_life (Run *run)
   for (guint i = 0; i < NF_WORLD_SITES; i++)
     if (!run->world->sites[i]->dead && nf_world_chance (run->world, 4) > 0)
       {
-        nf_sim_close (run->world->sites[i]);
+        nf_world_close_site (run->world, i);
         clean |= run->world->sites[i]->dead ? 0 : 1u << i;
       }
-  end (run, clean);
+  end (run, clean & ~run->killed);
+}
+
+static guint
+dead_sites (const Run *run)
+{
+  guint dead = 0;
+
+  for (guint i = 0; i < NF_WORLD_SITES; i++)
+    dead |= run->world->sites[i]->dead ? 1u << i : 0;
+  return dead;
 }
 
 /* Some sites die, right here; with them the power of some machines. */
@@ -68,20 +80,23 @@ strike (Run *run, NfSimSite *site, const char *point)
 {
   Ledger *ledger = run->ledger;
   guint killed = 1 + nf_world_chance (run->world, (1u << NF_WORLD_SITES) - 1);
+  guint victims = 0;
 
+  killed &= ~dead_sites (run);
   if ((run->history.kinds & NF_KIND_POWER) && nf_world_chance (run->world, 3) > 0)
-    ledger->victims = killed & nf_world_chance (run->world, 1u << NF_WORLD_SITES);
-  g_debug ("at %s of %s: sites %x are killed, %x lose power", point, site->name, killed,
-           ledger->victims);
+    victims = killed & nf_world_chance (run->world, 1u << NF_WORLD_SITES);
+  g_debug ("at %s of %s: sites %x are killed, %x lose power", point, site->name, killed, victims);
   for (guint i = 0; i < NF_WORLD_SITES; i++)
     {
-      if (ledger->victims & (1u << i))
+      if (victims & (1u << i))
         nf_sim_disk_cut (run->disks[i]);
       if (killed & (1u << i))
         nf_sim_kill (run->world->sites[i]);
     }
-  ledger->counts.n_kills += (guint)__builtin_popcount (killed & ~ledger->victims);
-  ledger->counts.n_power += (guint)__builtin_popcount (ledger->victims);
+  run->killed |= killed;
+  ledger->victims |= victims;
+  ledger->counts.n_kills += (guint)__builtin_popcount (killed & ~victims);
+  ledger->counts.n_power += (guint)__builtin_popcount (victims);
   /* Whoever dies with the others still does what it was about to do; only so it is cut short exactly here. */
   if (nf_world_chance (run->world, 3) == 0)
     end (run, 0);
@@ -96,6 +111,24 @@ at_point (gpointer data, NfSimSite *site, const char *name)
     nf_sim_disk_write_back (run->disks[site->name[0] - 'a'], run->rand);
   if (run->left > 0 && --run->left == 0)
     strike (run, site, name);
+}
+
+/* Some of the dead come back, and may be killed again. */
+static void
+revive (Run *run)
+{
+  guint ready = run->mourned & ~run->ledger->victims;
+
+  for (guint i = 0; i < NF_WORLD_SITES; i++)
+    if ((ready & (1u << i)) && nf_world_chance (run->world, 8) == 0)
+      {
+        nf_sim_bury (run->world->sites[i]);
+        run->ledger->counts.n_revived++;
+        run->left = 1 + nf_world_chance (run->world, run->history.steps * 6);
+        nf_world_open_site (run->world, i);
+        nf_world_connect (run->world);
+      }
+  run->mourned = dead_sites (run); /* by the next time */
 }
 
 static void
@@ -157,6 +190,8 @@ begin_life (Run *run, guint life)
 {
   run->world->help = run->history.kinds & (NF_KIND_FULL | NF_KIND_EIO) ? make_room : NULL;
   run->world->help_data = run;
+  run->world->before_close = nf_history_forget_handles;
+  run->world->before_close_data = run;
   run->rand = g_rand_new_with_seed (run->history.seed * 31 + life);
   run->chains = g_ptr_array_new ();
   run->in_turn = FALSE;
@@ -173,10 +208,14 @@ live (Run *run, guint life)
   nf_sim_at_points (world->sim, at_point, run);
   if (run->history.kinds & NF_KIND_KILL)
     run->left = 1 + nf_world_chance (world, run->history.steps * 6);
+  if (run->history.kinds & NF_KIND_REVIVE)
+    nf_sim_cut_short (world->sim);
   nf_sim_delays (world->sim, nf_world_chance (world, 60));
   nf_world_connect (world);
   for (guint step = 0; step < run->history.steps; step++)
     {
+      if (run->history.kinds & NF_KIND_REVIVE)
+        revive (run);
       nf_world_call_something (world, run->buffer);
       nf_history_begin_chain (run);
       if (nf_world_chance (world, 20) == 0)
@@ -253,6 +292,7 @@ nf_history_add_counts (NfHistoryCounts *sum, const NfHistoryCounts *counts)
   sum->n_failures += counts->n_failures;
   sum->n_power += counts->n_power;
   sum->n_kills += counts->n_kills;
+  sum->n_revived += counts->n_revived;
   sum->n_full += counts->n_full;
   sum->n_clock += counts->n_clock;
   sum->n_eio += counts->n_eio;

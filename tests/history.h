@@ -5,7 +5,7 @@
 #include "tests/sim-world.h"
 
 /* Histories: three sites live several lives, in each of which some are killed at some named step, by which some of the machines
- * may lose power, while the others live on. All the while:
+ * may lose power, while the others live on and the killed may come back. All the while:
  *
  *   G2  a document that is saved by rename is one version, at each site, whenever it is read; and of two files that are
  *       written one after the other, a site that is in step doesn't show the second ahead of the first
@@ -33,15 +33,18 @@ typedef struct
 #define NF_KIND_FULL (1u << 10)
 #define NF_KIND_CLOCK (1u << 11)
 #define NF_KIND_EIO (1u << 12)
+/* Who is killed doesn't do any more what it was about to do, and comes back while the others live on. */
+#define NF_KIND_REVIVE (1u << 13)
 #define NF_KINDS_DISK (NF_KIND_POWER | NF_KIND_FULL | NF_KIND_EIO)
-#define NF_KINDS_ALL \
-  (NF_DISTURB_ALL | NF_KIND_KILL | NF_KIND_POWER | NF_KIND_FULL | NF_KIND_CLOCK | NF_KIND_EIO)
+#define NF_KINDS_ALL                                                                          \
+  (NF_DISTURB_ALL | NF_KIND_KILL | NF_KIND_POWER | NF_KIND_FULL | NF_KIND_CLOCK | NF_KIND_EIO \
+   | NF_KIND_REVIVE)
 
 /* How often what has happened. */
 typedef struct
 {
   guint n_histories, n_failures;
-  guint n_power, n_kills, n_full, n_clock, n_eio, n_acked, n_synced, n_reads;
+  guint n_power, n_kills, n_revived, n_full, n_clock, n_eio, n_acked, n_synced, n_reads;
 } NfHistoryCounts;
 
 void nf_history_add_counts (NfHistoryCounts *sum, const NfHistoryCounts *counts);

@@ -74,6 +74,14 @@ nf_world_open_site (NfWorld *world, guint i)
 }
 
 void
+nf_world_close_site (NfWorld *world, guint i)
+{
+  if (world->before_close)
+    world->before_close (world->before_close_data, i);
+  nf_sim_close (world->sites[i]);
+}
+
+void
 nf_world_begin (NfWorld *world, guint32 seed)
 {
   world->sim = nf_sim_new (seed);
@@ -129,7 +137,7 @@ nf_world_tend (NfWorld *world)
 {
   if (world->sites[0]->dead || !nf_share_wants_reopen (world->sites[0]->share))
     return;
-  nf_sim_close (world->sites[0]);
+  nf_world_close_site (world, 0);
   if (!world->sites[0]->dead)
     nf_world_open_site (world, 0);
   nf_world_connect (world);
@@ -314,7 +322,7 @@ vandalize (NfWorld *world, guint i)
 
   if (world->sites[i]->dead)
     return;
-  nf_sim_close (world->sites[i]);
+  nf_world_close_site (world, i);
   if (world->sites[i]->dead)
     return;
   for (guint n = 0; n < G_N_ELEMENTS (lost); n++)
@@ -354,7 +362,7 @@ restart (NfWorld *world, guint i)
 {
   if (world->sites[i]->dead)
     return;
-  nf_sim_close (world->sites[i]);
+  nf_world_close_site (world, i);
   if (!world->sites[i]->dead)
     nf_world_open_site (world, i);
 }

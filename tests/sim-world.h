@@ -30,6 +30,9 @@ typedef struct
   /* Site I can't be opened: what may help is done, and it is tried once more. NULL: nothing is done. */
   void (*help) (gpointer data, guint i);
   gpointer help_data;
+  /* Site I is about to be closed in order: handles are let go. NULL: there are none. */
+  void (*before_close) (gpointer data, guint i);
+  gpointer before_close_data;
 } NfWorld;
 
 /* What may happen in nf_world_disturb(). */
@@ -54,6 +57,8 @@ NfWorld *nf_world_new (guint32 seed);
 void nf_world_free (NfWorld *world);
 
 void nf_world_open_site (NfWorld *world, guint i);
+/* It may be killed on the way. */
+void nf_world_close_site (NfWorld *world, guint i);
 void nf_world_connect (NfWorld *world);
 guint32 nf_world_chance (NfWorld *world, guint32 below);
 /* BUFFER: of NF_WORLD_BIG bytes, for what is written. */

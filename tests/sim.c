@@ -3,8 +3,14 @@
 
 #include "tests/sim.h"
 
+#include <setjmp.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "sync/creds.h"
+#include "sync/index-private.h"
+#include "sync/share-internal.h"
+#include "sync/tree-private.h"
 
 /* Frames taken by a connection's buffers before it says that it is full. */
 #define QUEUED_LOW (64 * 1024)
@@ -45,6 +51,9 @@ struct NfSim
   guint max_delay_ms;
   guint cuts;       /* how often any link was cut */
   guint kill_after; /* named steps; 0: never */
+  gboolean cut_short;
+  jmp_buf landing;      /* of a site that is killed in the event under way */
+  NfSimSite *under_way; /* whose event may be left by it; NULL: nobody's */
   NfSimHook hook;
   gpointer hook_data;
   GPtrArray *sites;
@@ -200,6 +209,12 @@ nf_sim_at_points (NfSim *sim, NfSimHook hook, gpointer data)
   sim->hook_data = data;
 }
 
+void
+nf_sim_cut_short (NfSim *sim)
+{
+  sim->cut_short = TRUE;
+}
+
 static void
 host_point (gpointer data, const char *name)
 {
@@ -207,6 +222,8 @@ host_point (gpointer data, const char *name)
 
   if (site->sim->hook && !site->dead)
     site->sim->hook (site->sim->hook_data, site, name);
+  if (site->dead && site->sim->under_way == site)
+    longjmp (site->sim->landing, 1);
   if (site->sim->kill_after > 0 && --site->sim->kill_after == 0)
     _exit (0);
   guint n = GPOINTER_TO_UINT (g_hash_table_lookup (site->points, name));
@@ -340,6 +357,27 @@ next_due (NfSim *sim)
   return due;
 }
 
+/* The task, or what is first on its way on the lane. */
+static void
+run_event (NfSim *sim, guint index, gboolean is_task)
+{
+  Lane *lane = is_task ? NULL : sim->lanes->pdata[index];
+  NfSimSite *site
+      = is_task ? ((Task *)sim->tasks->pdata[index])->site : nf_sim_site (sim, lane->to);
+
+  if (!sim->cut_short || setjmp (sim->landing) == 0)
+    {
+      sim->under_way = sim->cut_short ? site : NULL;
+      if (is_task)
+        run_task (sim, index);
+      else
+        deliver (sim, lane);
+    }
+  else
+    nf_creds_leave (); /* the thread's, which a process that died would have taken along */
+  sim->under_way = NULL;
+}
+
 gboolean
 nf_sim_step (NfSim *sim)
 {
@@ -361,10 +399,7 @@ nf_sim_step (NfSim *sim)
     }
   guint pick = nf_sim_random (sim, choices->len);
   guint index = g_array_index (choices, guint, pick);
-  if (pick < n_tasks)
-    run_task (sim, index);
-  else
-    deliver (sim, sim->lanes->pdata[index]);
+  run_event (sim, index, pick < n_tasks);
   return TRUE;
 }
 
@@ -420,6 +455,28 @@ nf_sim_kill (NfSimSite *site)
   site->dead = TRUE;
   for (guint i = 0; i < site->sim->sites->len; i++)
     nf_sim_cut (site->sim, site->name, ((NfSimSite *)site->sim->sites->pdata[i])->name);
+}
+
+/* What the dead process has in memory stays as it was, for ever: it may hold any lock. */
+void
+nf_sim_bury (NfSimSite *site)
+{
+  GPtrArray *tasks = site->sim->tasks;
+
+  for (guint i = tasks->len; i > 0; i--)
+    if (((Task *)tasks->pdata[i - 1])->site == site)
+      g_free (g_ptr_array_steal_index_fast (tasks, i - 1));
+  if (site->share)
+    {
+      /* What the kernel would have let go of, and LMDB's mutex, which is told to be free by a new process only. */
+      NfIndex *index = site->share->index;
+      g_autofree char *lock = g_strconcat (index->path, "-lock", NULL);
+      (void)unlink (lock);
+      nf_map_guard_free (index->guard);
+      close (site->share->tree->lock_fd);
+    }
+  site->share = NULL;
+  site->dead = FALSE;
 }
 
 /* ---- links ---- */

@@ -37,9 +37,12 @@ NfSimSite *nf_sim_site (NfSim *sim, const char *name);
 gboolean nf_sim_open (NfSimSite *site, NfMapRole role, const char *dir, const char *primary,
                       const char *const *members, GError **error);
 void nf_sim_close (NfSimSite *site);
-/* As kill -9 would, also from within the site's own code: nothing more is heard of it, nor does it do anything. It can't be
- * opened again in this process. */
+/* As kill -9 would, also from within the site's own code: nothing more is heard of it, nor does it do anything; but at a named
+ * step it still does what it was about to do, unless nf_sim_cut_short() and an event of its own is under way. */
 void nf_sim_kill (NfSimSite *site);
+void nf_sim_cut_short (NfSim *sim);
+/* One that was killed can be opened again: what it was is forgotten, and its memory lost. */
+void nf_sim_bury (NfSimSite *site);
 
 /* Links; up to MAX_DELAY_MS for each message, in order within each of both connections. */
 void nf_sim_connect (NfSim *sim, const char *a, const char *b);

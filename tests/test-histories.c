@@ -37,7 +37,7 @@ static const NfHistory found[] = {
   { 4805088, 1, 60, 0x1f07 },  { 4816096, 1, 60, 0x1f07 },  { 4808272, 1, 60, 0x1f07 },
   { 6400784, 1, 60, 0x1f07 },  { 6407856, 1, 60, 0x1f07 },  { 6403872, 1, 60, 0x1f07 },
   { 4020512, 1, 60, 0x1f07 },  { 4029680, 1, 300, 0x1f07 }, { 20002784, 1, 60, 0x1f07 },
-  { 30039320, 1, 300, 0xf07 },
+  { 30039320, 1, 300, 0xf07 }, { 60551, 3, 60, 0x2905 },    { 135751, 1, 300, 0x3100 },
 };
 
 /* NF_HISTORIES, and with NF_LONG=1; as NF_JOBS workers, or one a processor. */
@@ -82,7 +82,7 @@ minimise (NfHistory *history, NfSimDisk **disks)
   while (smaller)
     {
       smaller = FALSE;
-      for (guint bit = 1; bit <= NF_KIND_EIO; bit <<= 1)
+      for (guint bit = 1; bit <= NF_KIND_REVIVE; bit <<= 1)
         {
           NfHistory tried = *history;
           tried.kinds &= ~bit;
@@ -276,10 +276,10 @@ main (void)
 
   for (guint i = 0; i < jobs; i++)
     nf_history_add_counts (&sum, &campaign->sums[i]);
-  printf ("%u histories, %u failed: %u kills, %u power cuts, %u full disks, %u clock steps, "
-          "%u EIO; %u files closed, %u fsynced, %u reads checked\n",
-          sum.n_histories, sum.n_failures, sum.n_kills, sum.n_power, sum.n_full, sum.n_clock,
-          sum.n_eio, sum.n_acked, sum.n_synced, sum.n_reads);
+  printf ("%u histories, %u failed: %u kills (%u came back), %u power cuts, %u full disks, "
+          "%u clock steps, %u EIO; %u files closed, %u fsynced, %u reads checked\n",
+          sum.n_histories, sum.n_failures, sum.n_kills, sum.n_revived, sum.n_power, sum.n_full,
+          sum.n_clock, sum.n_eio, sum.n_acked, sum.n_synced, sum.n_reads);
   if (campaign->ended)
     printf ("(%u s were over before all were run)\n", SECONDS);
   return fine && sum.n_failures == 0 ? 0 : 1;
