@@ -374,6 +374,21 @@ is_doubtful (Item *item)
              && (object.suspect & (NF_SUSPECT_ATTR | NF_SUSPECT_DATA)));
 }
 
+/* The size comes with the content that is fetched. Until then the attributes aren't served; when it is there, they are
+ * compared again. */
+static gboolean
+size_is_to_come (NfReplica *replica, const NfAttr *attr)
+{
+  NfObject object;
+  NfAttr here;
+
+  return S_ISREG (attr->mode) && nf_tree_stat (replica->share->tree, attr->fid, &here) == 0
+         && here.size != attr->size
+         && (nf_transfers_find (replica->transfers, attr->fid)
+             || (nf_index_get (replica->share->index, attr->fid, &object)
+                 && (object.suspect & NF_SUSPECT_DATA)));
+}
+
 static int
 compare (Item *item)
 {
@@ -399,7 +414,8 @@ compare (Item *item)
     {
       NfStamp *stamp = nf_replica_stamp_edit (replica, fid);
       stamp->attr = MAX (stamp->attr, reconcile->seq);
-      err = nf_index_set_suspect (replica->share->index, fid, 0, NF_SUSPECT_ATTR);
+      if (!size_is_to_come (replica, &entry->attr))
+        err = nf_index_set_suspect (replica->share->index, fid, 0, NF_SUSPECT_ATTR);
     }
   return err;
 }
@@ -655,6 +671,8 @@ compared (const NfReconcile *reconcile)
                    && nf_index_get (reconcile->replica->share->index, reconcile->fid, &object)
                    && (object.suspect & NF_SUSPECT_TREE);
 
+  if (size_is_to_come (reconcile->replica, &reconcile->self))
+    return 0;
   return again ? NF_SUSPECT_ATTR : NF_SUSPECT_NAMES | NF_SUSPECT_ATTR | NF_SUSPECT_TREE;
 }
 
