@@ -31,12 +31,14 @@ lock_removal (NfExec *exec, Removal *removal)
 {
   for (guint i = 0; i < TRIES_MAX; i++)
     {
+      guint64 looked = nf_locks_look (&exec->primary->locks);
       int err = nf_exec_find (exec, removal->parent, removal->name_slice, &removal->attr);
       if (err != 0)
         return err;
       NfFid fids[2] = { removal->parent, removal->attr.fid };
       nf_exec_lock (exec, fids, 2);
-      if (nf_exec_still (exec, removal->parent, removal->name_slice, fids[1], &removal->attr))
+      if (nf_locks_saw (&exec->primary->locks, looked)
+          || nf_exec_still (exec, removal->parent, removal->name_slice, fids[1], &removal->attr))
         return 0;
       nf_exec_unlock (exec);
     }

@@ -120,11 +120,13 @@ look_and_lock (NfExec *exec, Renaming *renaming)
 {
   for (guint i = 0; i < TRIES_MAX; i++)
     {
+      guint64 looked = nf_locks_look (&exec->primary->locks);
       int err = look (exec, renaming);
       if (err != 0)
         return err;
       lock (exec, renaming);
-      if (still (exec, &renaming->from) && still (exec, &renaming->to))
+      if (nf_locks_saw (&exec->primary->locks, looked)
+          || (still (exec, &renaming->from) && still (exec, &renaming->to)))
         return 0;
       nf_exec_unlock (exec);
       unlock_across (exec, renaming);

@@ -3,9 +3,14 @@
 
 #include "sync/locks.h"
 
+/* `taken` counts how many hold locks or are about to; above that, how often any were taken. */
+#define HOLDERS 0xFFFF
+#define TAKES 0x10000
+
 void
 nf_locks_init (NfLocks *locks)
 {
+  locks->taken = 0;
   for (guint i = 0; i < NF_LOCKS_STRIPES; i++)
     {
       pthread_mutex_init (&locks->stripes[i], NULL);
@@ -66,6 +71,8 @@ nf_locks_take (NfLocks *locks, const NfFid *fids, guint n_fids, NfLockSet *ret_s
   for (guint i = 0; i < n_fids; i++)
     if (fids[i] != NF_FID_NONE)
       insert_sorted (&set, stripe_of (fids[i]));
+  if (set.n > 0)
+    __atomic_add_fetch (&locks->taken, TAKES + 1, __ATOMIC_SEQ_CST);
   for (guint i = 0; i < set.n; i++)
     lock_fairly (locks, set.stripes[i]);
   *ret_set = set;
@@ -74,7 +81,23 @@ nf_locks_take (NfLocks *locks, const NfFid *fids, guint n_fids, NfLockSet *ret_s
 void
 nf_locks_give (NfLocks *locks, NfLockSet *set)
 {
+  if (set->n == 0)
+    return;
   for (guint i = set->n; i > 0; i--)
     pthread_mutex_unlock (&locks->stripes[set->stripes[i - 1]]);
+  __atomic_sub_fetch (&locks->taken, 1, __ATOMIC_SEQ_CST);
   set->n = 0;
+}
+
+guint64
+nf_locks_look (NfLocks *locks)
+{
+  return __atomic_load_n (&locks->taken, __ATOMIC_SEQ_CST);
+}
+
+gboolean
+nf_locks_saw (NfLocks *locks, guint64 looked)
+{
+  return (looked & HOLDERS) == 0
+         && __atomic_load_n (&locks->taken, __ATOMIC_SEQ_CST) == looked + TAKES + 1;
 }

@@ -331,3 +331,7 @@ script_tests += tests/posix/posix.sh
 long_tests += tests/posix/posix.sh tests/posix/stressors.sh
 test_data += tests/posix/names.calls tests/posix/data.calls tests/posix/attrs.calls tests/posix/users.calls \
 	tests/posix/locks.calls
+
+unit_tests += tests/test-object-locks
+tests_test_object_locks_SOURCES = tests/test-object-locks.c
+tests_test_object_locks_LDADD = $(SYNC_UNIT)
