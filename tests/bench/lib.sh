@@ -187,7 +187,8 @@ random_file ()
 
 # Stages.
 
-# A primary, london, with two replicas that are away; native directories and the pass-through examples beside it.
+# primary_stage [EXAMPLE…]: a primary, london, with two replicas that are away; native directories and the pass-through examples beside
+# it, and those EXAMPLEs, which don't judge.
 primary_stage ()
 {
   local name
@@ -200,7 +201,7 @@ primary_stage ()
   mkdir "$NF_TMP/native"
   NAMES=(native)
   PLACE=([native]=$NF_TMP/native [nearfs]=$(at london))
-  for name in passthrough_ll passthrough_hp; do
+  for name in passthrough_ll passthrough_hp "$@"; do
     mkdir "$NF_TMP/behind-$name"
     passthrough_up "$name" "$NF_TMP/behind-$name"
   done

@@ -81,7 +81,7 @@ counted ()
   NAMES=("${all[@]}")
 }
 
-primary_stage
+primary_stage passthrough_ll+checks
 for name in "${NAMES[@]}"; do
   new_files "${PLACE[$name]}/small" "$FILES" 4096
   new_files "${PLACE[$name]}/many" "$MANY" 100

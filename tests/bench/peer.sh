@@ -76,15 +76,17 @@ is_mounted ()
 }
 
 # passthrough_up NAME SOURCE: into NAMES and PLACE.  Everything is cached for a day; passthrough_hp writes back from
-# the cache of its own accord, passthrough_ll writes through.
+# the cache of its own accord, passthrough_ll writes through.  Neither asks whether the caller may; NAME+checks lets the kernel
+# ask, as every filesystem for more than one user has to.
 passthrough_up ()
 {
-  local name=$1 source=$2 mount=$NF_TMP/$1 command
-  passthrough_built "$name" || return 0
+  local name=$1 program=${1%+checks} source=$2 mount=$NF_TMP/$1 checks='' command
+  passthrough_built "$program" || return 0
   mkdir -p "$mount"
-  command=("$PEER_BIN/$name")
-  if [ "$name" = passthrough_ll ]; then
-    command+=(-f -o "source=$source,cache=always,timeout=86400" "$mount")
+  command=("$PEER_BIN/$program")
+  [ "$name" = "$program" ] || checks=,default_permissions
+  if [ "$program" = passthrough_ll ]; then
+    command+=(-f -o "source=$source,cache=always,timeout=86400$checks" "$mount")
   else
     command+=("$source" "$mount")
   fi
