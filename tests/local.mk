@@ -10,7 +10,6 @@
 # unit_tests        run by "make check", in parallel
 # script_tests      tests/….sh, the same; exit status 77 means skipped, which CI counts as failure
 # long_tests        tests/….sh, run by "make check-long"
-# long_programs     of unit_tests, which it runs, too
 # stress_programs   a plain main(), run by "make check-stress"; CI runs them under ThreadSanitizer
 # fuzz_programs     tests/fuzz/fuzz-….c with LLVMFuzzerTestOneInput and $(FUZZ_MAIN) as last of LDADD;
 #                   "make check" replays tests/fuzz/seeds/fuzz-…/*, "make check-fuzz" searches
@@ -20,7 +19,6 @@
 unit_tests =
 script_tests =
 long_tests =
-long_programs =
 stress_programs =
 fuzz_programs =
 bench_programs =
@@ -36,8 +34,9 @@ FS_UNIT = $(FS_LIBS) $(CRITERION_LIBS)
 SIM = tests/sim.c tests/sim.h tests/sim-dir.c
 WORLD = $(SIM) tests/sim-world.c tests/sim-world.h
 
-# The first, since it takes longest, niced: the scripts with several sites mostly wait.
-unit_tests += tests/test-histories
+# The first, see there.
+script_tests += tests/histories.sh
+check_PROGRAMS += tests/test-histories
 tests_test_histories_SOURCES = tests/test-histories.c tests/history.c tests/history.h tests/history-private.h tests/history-chains.c tests/history-end.c tests/sim-disk.c tests/sim-disk.h tests/own-mounts.c tests/own-mounts.h tests/sim-eio.c tests/sim-eio.h $(WORLD)
 tests_test_histories_LDADD = $(SYNC_UNIT)
 # The calls that tests/sim-eio.c lets fail.
@@ -46,7 +45,7 @@ tests_test_histories_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=mkdirat,--wrap=unlinkat,--wrap=renameat,--wrap=renameat2,--wrap=linkat,--wrap=symlinkat \
 	-Wl,--wrap=openat,--wrap=futimens,--wrap=utimensat,--wrap=fchmod,--wrap=fchownat,--wrap=chmod \
 	-Wl,--wrap=setxattr,--wrap=removexattr
-long_programs += tests/test-histories
+long_tests += tests/histories.sh
 
 script_tests += tests/layering.sh
 
@@ -322,6 +321,10 @@ unit_tests += tests/test-order
 tests_test_order_SOURCES = tests/test-order.c
 tests_test_order_LDADD = $(SYNC_UNIT)
 
+unit_tests += tests/test-object-locks
+tests_test_object_locks_SOURCES = tests/test-object-locks.c
+tests_test_object_locks_LDADD = $(SYNC_UNIT)
+
 # The same calls on a disk and on the mounts, with the same outcome.
 check_PROGRAMS += tests/posix/nf-posix
 tests_posix_nf_posix_SOURCES = tests/posix/nf-posix.c tests/posix/nf-posix.h tests/posix/posix-names.c \
@@ -331,7 +334,3 @@ script_tests += tests/posix/posix.sh
 long_tests += tests/posix/posix.sh tests/posix/stressors.sh
 test_data += tests/posix/names.calls tests/posix/data.calls tests/posix/attrs.calls tests/posix/users.calls \
 	tests/posix/locks.calls
-
-unit_tests += tests/test-object-locks
-tests_test_object_locks_SOURCES = tests/test-object-locks.c
-tests_test_object_locks_LDADD = $(SYNC_UNIT)

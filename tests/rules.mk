@@ -32,7 +32,7 @@ build-tests:
 	$(MAKE) $(check_PROGRAMS)
 
 check-long: build-tests
-	NF_LONG=1 $(MAKE) check-TESTS TESTS='$(long_tests) $(long_programs)' TEST_SUITE_LOG=test-suite-long.log
+	NF_LONG=1 $(MAKE) check-TESTS TESTS='$(long_tests)' TEST_SUITE_LOG=test-suite-long.log
 
 # Tests with several sites that are worth repeating where programs are slow, as under a sanitizer.
 few_site_tests = tests/sites/maildir.sh tests/sites/cut.sh tests/sites/none.sh \
@@ -42,9 +42,9 @@ one_site_tests = $(unit_tests) $(filter-out tests/sites/%,$(script_tests))
 check-few: build-tests
 	$(MAKE) check-TESTS TESTS='$(one_site_tests) $(few_site_tests)'
 
-# "make distcheck" without the tests with several sites, which "make check" has.
+# "make distcheck" without the tests with several sites, and most of the histories, which "make check" has.
 distcheck-few:
-	$(MAKE) distcheck TESTS='$(one_site_tests)'
+	NF_HISTORIES=300 $(MAKE) distcheck TESTS='$(one_site_tests)'
 
 check-stress: $(stress_programs)
 	@test -n "$(strip $(stress_programs))" || { echo 'There is no stress program.' >&2; exit 1; }

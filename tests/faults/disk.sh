@@ -8,10 +8,9 @@ if [ -z "${NF_OWN_MOUNTS:-}" ]; then
   NF_OWN_MOUNTS=1 exec unshare --mount --propagation private "$0" "$@"
 fi
 
-# What other tests have mounted isn't kept mounted by this namespace.
-while read -r _ mountpoint type _; do
-  [ "$type" != fuse.nearfs ] || umount -l "$mountpoint"
-done </proc/self/mounts
+# What other tests have mounted isn't kept mounted by this namespace.  The table is read first: it changes below whoever reads on.
+mapfile -t mounted < <(sed -n 's/^[^ ]* \([^ ]*\) fuse\.nearfs .*/\1/p' /proc/self/mounts)
+[ "${#mounted[@]}" -eq 0 ] || umount -l "${mounted[@]}" 2>/dev/null
 
 DISKS=()
 

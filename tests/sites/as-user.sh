@@ -7,9 +7,8 @@
 # it doesn't keep mounted what other tests unmount.
 # shellcheck disable=SC2016 # expanded by the shell that is started
 show_and_run='
-  while read -r _ mountpoint type _; do
-    [ "$type" != fuse.nearfs ] || umount -l "$mountpoint"
-  done </proc/self/mounts
+  mapfile -t mounted < <(sed -n "s/^[^ ]* \\([^ ]*\\) fuse\\.nearfs .*/\\1/p" /proc/self/mounts)
+  [ "${#mounted[@]}" -eq 0 ] || umount -l "${mounted[@]}" 2>/dev/null
   mount --bind "$1" "$2" && mount --bind "$3" "$4" && shift 4 && exec "$@"'
 
 run_as_user ()
