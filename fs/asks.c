@@ -14,6 +14,8 @@
 /* So long somebody waits for a share that recovers, looking so often. */
 #define RECOVERY_MS (60 * 1000)
 #define RECOVERY_LOOK_MS 200
+/* So long the kernel may take to tell that the mount is gone, on a busy machine, too. */
+#define UNMOUNT_S 5
 
 /* The share that a request names: by its name, or by a path in the mount, in its directory here,
  * or in the namespace. */
@@ -167,6 +169,19 @@ answer_busy (NfDaemon *daemon, NfAsk *ask)
   nf_ask_fail (ask, "%s is in use", daemon->mountpoint);
 }
 
+/* The filesystem ends with the last of its mounts, and only then the kernel tells. */
+static void
+answer_elsewhere (NfDaemon *daemon, NfAsk *ask)
+{
+  nf_ask_fail (ask,
+               "%s is unmounted, but there is another mount of it, in the mount namespace of a "
+               "container, say. The daemon goes on as long as that is there. Processes that see "
+               "it are named by\n"
+               "  grep -ls ' %s fuse' /proc/[0-9]*/mounts\n"
+               "\"nearfs umount --lazy\" ends the daemon in any case; they get errors then.",
+               daemon->mountpoint, daemon->mountpoint);
+}
+
 static void
 umount_verb (gpointer data, NfAsk *ask)
 {
@@ -180,12 +195,19 @@ umount_verb (gpointer data, NfAsk *ask)
     nf_daemon_stop (daemon);
   else
     err = unmount (daemon->mountpoint);
+  if (err == -EINVAL) /* it isn't mounted here any more, see below */
+    err = 0;
   if (err == -EBUSY)
     answer_busy (daemon, ask);
   else if (err != 0)
     nf_ask_fail (ask, "can't unmount %s: %s", daemon->mountpoint, g_strerror (-err));
   if (err != 0)
     return;
+  if (!nf_daemon_wait_unmounted (daemon, UNMOUNT_S))
+    {
+      answer_elsewhere (daemon, ask);
+      return;
+    }
   lost = nf_daemon_wait_drained (daemon);
   if (*lost)
     nf_ask_fail (ask, "unmounted, but not all could be written:\n%s", lost);

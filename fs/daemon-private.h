@@ -106,6 +106,8 @@ void nf_daemon_init_host (NfDaemon *daemon);
 
 /* daemon.c */
 void nf_daemon_stop (NfDaemon *daemon);
+/* Waits until the mount's thread has ended, or is about to. FALSE: it hasn't within SECONDS. */
+gboolean nf_daemon_wait_unmounted (NfDaemon *daemon, guint seconds);
 /* Waits for the end of the drain, which follows the unmount. Returns what couldn't be written,
  * "" if nothing; the caller frees it. */
 char *nf_daemon_wait_drained (NfDaemon *daemon);

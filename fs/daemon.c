@@ -360,6 +360,22 @@ drain_all (NfDaemon *daemon)
   pthread_mutex_unlock (&daemon->wake_lock);
 }
 
+gboolean
+nf_daemon_wait_unmounted (NfDaemon *daemon, guint seconds)
+{
+  struct timespec until;
+  int err = 0;
+
+  clock_gettime (CLOCK_MONOTONIC, &until);
+  until.tv_sec += seconds;
+  pthread_mutex_lock (&daemon->wake_lock);
+  while (!daemon->stop && !daemon->unmounted && err == 0)
+    err = pthread_cond_timedwait (&daemon->wake, &daemon->wake_lock, &until);
+  gboolean over = daemon->stop || daemon->unmounted;
+  pthread_mutex_unlock (&daemon->wake_lock);
+  return over;
+}
+
 char *
 nf_daemon_wait_drained (NfDaemon *daemon)
 {

@@ -91,7 +91,7 @@ tests_sites_nf_lock_SOURCES = tests/sites/nf-lock.c
 tests_sites_nf_lock_LDADD = $(GLIB_LIBS)
 
 # The whole, with several sites. "make check-long" runs the same with larger figures.
-test_data += tests/sites/stage.sh tests/sites/as-user.sh tests/sites/load.sh tests/sites/material.sh tests/sites/badinput-disk.sh \
+test_data += tests/sites/stage.sh tests/sites/as-user.sh tests/sites/own-mounts.sh tests/sites/load.sh tests/sites/material.sh tests/sites/badinput-disk.sh \
 	tests/sites/badinput-peer.sh
 site_tests = tests/sites/fsck.sh tests/sites/none.sh tests/sites/programs.sh tests/sites/kill.sh tests/sites/order.sh \
 	tests/sites/badinput.sh tests/sites/random.sh tests/sites/fill.sh tests/sites/personal.sh \

@@ -5,12 +5,8 @@
 # Mounts (and what the machine calls its boot) are the test's alone.
 if [ -z "${NF_OWN_MOUNTS:-}" ]; then
   [ "$(id -u)" -eq 0 ] || { say 'SKIPPED: disks need root'; exit 77; }
-  NF_OWN_MOUNTS=1 exec unshare --mount --propagation private "$0" "$@"
+  exec bash "$NF_SRC/tests/sites/own-mounts.sh" bash "$0" "$@"
 fi
-
-# What other tests have mounted isn't kept mounted by this namespace.  The table is read first: it changes below whoever reads on.
-mapfile -t mounted < <(sed -n 's/^[^ ]* \([^ ]*\) fuse\.nearfs .*/\1/p' /proc/self/mounts)
-[ "${#mounted[@]}" -eq 0 ] || umount -l "${mounted[@]}" 2>/dev/null
 
 DISKS=()
 

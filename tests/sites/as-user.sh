@@ -3,13 +3,9 @@
 # run_as_user SCRIPT: as a user without privileges, who is made for it; by root.  To be sourced before stage.sh, whose traps
 # are for one test.
 
-# What the user runs is shown to him where he can reach it: the clone may lie in root's home.  The mounts are this process's own, and
-# it doesn't keep mounted what other tests unmount.
+# What the user runs is shown to him where he can reach it: the clone may lie in root's home.
 # shellcheck disable=SC2016 # expanded by the shell that is started
-show_and_run='
-  mapfile -t mounted < <(sed -n "s/^[^ ]* \\([^ ]*\\) fuse\\.nearfs .*/\\1/p" /proc/self/mounts)
-  [ "${#mounted[@]}" -eq 0 ] || umount -l "${mounted[@]}" 2>/dev/null
-  mount --bind "$1" "$2" && mount --bind "$3" "$4" && shift 4 && exec "$@"'
+show_and_run='mount --bind "$1" "$2" && mount --bind "$3" "$4" && shift 4 && exec "$@"'
 
 run_as_user ()
 (
@@ -27,7 +23,7 @@ run_as_user ()
   # In containers only root may open it.
   chmod 0666 /dev/fuse
   script=$home/src/$(realpath --relative-to="$NF_SRC" "$1")
-  unshare --mount --propagation private bash -c "$show_and_run" bash "$NF_SRC" "$home/src" "$NF_BUILD" "$home/build" \
+  bash "$NF_SRC/tests/sites/own-mounts.sh" bash -c "$show_and_run" bash "$NF_SRC" "$home/src" "$NF_BUILD" "$home/build" \
     setpriv --reuid "$user" --regid "$user" --init-groups --reset-env \
     env TMPDIR="$home" NF_SRC="$home/src" NF_BUILD="$home/build" NF_LONG="${NF_LONG:-0}" NF_KEEP=0 \
     NF_SLOW="${NF_SLOW:-1}" LSAN_OPTIONS="${LSAN_OPTIONS:-}" PATH="$PATH" bash "$script" &

@@ -197,6 +197,23 @@ wait "${NF_PID[nyc]}" || fail "the daemon ended with $?"
 unset "NF_PID[nyc]"
 expect "what was written last" "$(cat "$(mnt london)/projects/busy")" text
 
+if [ "$(id -u)" -eq 0 ]; then
+  say "another mount namespace"
+  site_start nyc
+  wait_in_step
+  # It has the mount as soon as it says so, and keeps it until it is told.
+  coproc other { exec bash "$NF_SRC/tests/sites/own-mounts.sh" -k "$(mnt nyc)" sh -c 'echo has; read -r _'; }
+  read -r _ <&"${other[0]}" || fail "no mount namespace"
+  for again in '' ' (asked again)'; do
+    out=$(site_nearfs nyc umount "$(mnt nyc)" 2>&1) && fail "unmounted what another namespace has$again"
+    expect_text "$out" "there is another mount of it"
+  done
+  site_nearfs nyc umount --lazy "$(mnt nyc)" || fail "umount --lazy"
+  wait "${NF_PID[nyc]}" || fail "the daemon ended with $?"
+  unset "NF_PID[nyc]"
+  echo >&"${other[1]}"
+fi
+
 say "in the background"
 command=(env "HOME=$NF_TMP/nyc/home" "STATE_DIRECTORY=$NF_TMP/nyc/state" "$NEARFS" mount --config "$NF_TMP/nyc/site.conf"
   --log-file "$NF_TMP/nyc/daemon.log" "$(mnt nyc)")
