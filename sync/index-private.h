@@ -74,6 +74,8 @@ int nf_index_error (int rc);
 /* index-room.c. Opens LMDB's environment, or ends it and gives back what was only taken ahead. */
 int nf_index_open_file (NfIndex *index);
 void nf_index_close_file (NfIndex *index);
+/* Of the file, by pages that are in use or once were; 0: it can't be told. */
+guint64 nf_index_bytes_used (NfIndex *index);
 /* Before a transaction begins: there is room for one of an op. With `lock`. -ENOSPC; -EIO: the disk has refused a store. */
 int nf_index_keep_room (NfIndex *index);
 /* In a transaction, before another change, or for a value of VALUE_LEN bytes: there is room for that, too. -ENOSPC. */

@@ -143,8 +143,8 @@ size_to_map (const char *path)
   return size;
 }
 
-static guint64
-bytes_used (NfIndex *index)
+guint64
+nf_index_bytes_used (NfIndex *index)
 {
   MDB_envinfo info;
   MDB_stat stat;
@@ -158,7 +158,7 @@ bytes_used (NfIndex *index)
 static gboolean
 take_all (NfIndex *index)
 {
-  guint64 end = bytes_used (index) + DISK_AHEAD;
+  guint64 end = nf_index_bytes_used (index) + DISK_AHEAD;
   int fd;
 
   if (mdb_env_get_fd (index->env, &fd) != 0 || allocate (fd, 0, end) != 0)
@@ -195,7 +195,7 @@ nf_index_open_file (NfIndex *index)
 void
 nf_index_close_file (NfIndex *index)
 {
-  guint64 used = bytes_used (index);
+  guint64 used = nf_index_bytes_used (index);
 
   nf_map_guard_free (g_steal_pointer (&index->guard));
   mdb_env_close (index->env);

@@ -181,25 +181,13 @@ nf_index_skip_lost_fids (NfIndex *index)
   return rc == 0 ? nf_index_sync (index) : rc;
 }
 
-/* How much of the file is in use, or was. */
-static guint64
-bytes_of (NfIndex *index)
-{
-  MDB_envinfo info;
-  MDB_stat stat;
-
-  if (mdb_env_info (index->env, &info) != 0 || mdb_env_stat (index->env, &stat) != 0)
-    return 0;
-  return ((guint64)info.me_last_pgno + 1) * stat.ms_psize;
-}
-
 /* With copy_lock. */
 static int
 make_copy (NfIndex *index, NfIndexBetween func, gpointer data)
 {
   g_autofree char *safe = g_strconcat (index->path, ".safe", NULL);
   g_autofree char *tmp = g_strconcat (safe, ".tmp", NULL);
-  guint flags = bytes_of (index) < COMPACT_BYTES ? 0 : MDB_CP_COMPACT;
+  guint flags = nf_index_bytes_used (index) < COMPACT_BYTES ? 0 : MDB_CP_COMPACT;
   int fd = open (tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
   int rc;
 
@@ -220,7 +208,8 @@ copy_is_due (NfIndex *index, guint64 commits)
   if (!index->copied)
     return TRUE;
   return commits != index->copied_commits
-         && (commits - index->copied_commits) * COPY_BYTES_PER_COMMIT >= bytes_of (index);
+         && (commits - index->copied_commits) * COPY_BYTES_PER_COMMIT
+                >= nf_index_bytes_used (index);
 }
 
 gboolean
