@@ -382,11 +382,12 @@ size_is_to_come (NfReplica *replica, const NfAttr *attr)
   NfObject object;
   NfAttr here;
 
-  return S_ISREG (attr->mode) && nf_tree_stat (replica->share->tree, attr->fid, &here) == 0
-         && here.size != attr->size
-         && (nf_transfers_find (replica->transfers, attr->fid)
-             || (nf_index_get (replica->share->index, attr->fid, &object)
-                 && (object.suspect & NF_SUSPECT_DATA)));
+  if (!S_ISREG (attr->mode)
+      || (!nf_transfers_find (replica->transfers, attr->fid)
+          && (!nf_index_get (replica->share->index, attr->fid, &object)
+              || !(object.suspect & NF_SUSPECT_DATA))))
+    return FALSE; /* most often, and nothing is asked of the disk */
+  return nf_tree_stat (replica->share->tree, attr->fid, &here) == 0 && here.size != attr->size;
 }
 
 static int
